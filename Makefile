@@ -1,0 +1,58 @@
+# The words that README and .ci/run use. `make demo` and `make test` set up everything they need.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+TORCH ?= torch
+ARGS ?=
+ONLY ?=
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help demo serve test test-services check format bench clean
+
+help: ## list these words
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/' | expand -t 16
+
+demo: $(VENV)/.demo ## train two small language models, watch one collapse; ARGS="--exit --json out.json"
+	$(BIN)/foreshock demo $(ARGS)
+
+serve: $(VENV)/.demo ## the service on http://127.0.0.1:8642; ARGS="--port 9000 --data-dir DIR"
+	$(BIN)/foreshock serve $(ARGS)
+
+test: $(VENV)/.dev ## every test that needs no service and no browser; ARGS="-k word"
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+test-services: $(VENV)/.dev ## the tests that need PostgreSQL, Redis or Chromium: they fail where one is missing
+	FORESHOCK_TEST_STRICT=1 FORESHOCK_TEST_BROWSER=1 $(BIN)/python -m pytest -m "postgres or redis or browser" $(ARGS)
+
+check: $(VENV)/.dev ## format, lint, types, layers, and the page's types where Node is there
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	@if command -v npx >/dev/null 2>&1; then \
+		npx --yes -p typescript@5.9.3 tsc -p web && node --test web/test/; \
+	else echo "Node is not there: the page's types were not checked"; fi
+
+format: $(VENV)/.dev ## let ruff rewrite what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev ## ours beside its rivals, as ratios, into build/bench; ONLY=overhead
+	$(BIN)/python -m tests.bench $(ONLY)
+
+clean: ## forget the environment and what was built
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+# torch first and by itself, so that nothing else decides which build of it comes.
+$(VENV)/.torch: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt $(TORCH)
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.torch pyproject.toml
+	$(BIN)/pip install -q -c constraints.txt -e ".[demo]"
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.torch pyproject.toml
+	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
+	@touch $@ $(VENV)/.demo

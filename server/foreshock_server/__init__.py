@@ -1,0 +1,1 @@
+"""The Foreshock service: stores blocks, evaluates rules, sends alerts, serves figures."""

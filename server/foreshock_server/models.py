@@ -1,0 +1,205 @@
+"""The tables. Every table with volume has `run_id` first in its key, so that PostgreSQL can partition by run.
+
+Times are float64 seconds since the epoch, UTC. Steps are int64. JSON columns hold what people wrote or what only code reads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Double, Index, LargeBinary, MetaData, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    """Constraints carry names from the first revision on: SQLite can only drop what has one."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {int: BigInteger, float: Double, str: Text, dict[str, Any]: JSON, list[Any]: JSON, bytes: LargeBinary}  # noqa: RUF012 (SQLAlchemy reads it as a class attribute)
+
+
+class Run(Base):
+    """One training run, over all its attempts."""
+
+    __tablename__ = "runs"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    project: Mapped[str] = mapped_column(String(200), index=True)
+    name: Mapped[str] = mapped_column(String(200))
+    config: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(16))  # running | finished | failed; "silent" is derived from updated_at
+    created_at: Mapped[float]
+    updated_at: Mapped[float] = mapped_column(index=True)  # when a block, an alert or a state last arrived
+    revision: Mapped[int] = mapped_column(default=0)  # grows with each change that a viewer could see; the cursor of live updates
+    last_step: Mapped[int | None]
+    points: Mapped[int] = mapped_column(default=0)  # readings stored
+
+
+class Attempt(Base):
+    """One life of a run's process; a resume starts the next."""
+
+    __tablename__ = "attempts"
+
+    run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    state: Mapped[str] = mapped_column(String(16))
+    info: Mapped[dict[str, Any]]
+    started_at: Mapped[float]
+    finished_at: Mapped[float | None]
+
+
+class Writer(Base):
+    """One process of an attempt, and how far its blocks were stored and evaluated."""
+
+    __tablename__ = "writers"
+
+    run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    writer: Mapped[str] = mapped_column(String(64), primary_key=True)
+    floor: Mapped[int] = mapped_column(default=1)  # nothing below this seq will come again
+    acked_seq: Mapped[int] = mapped_column(default=0)  # all of floor..acked_seq is stored
+    evaluated_seq: Mapped[int] = mapped_column(default=0)  # the rules' durable cursor
+    dropped: Mapped[int] = mapped_column(default=0)
+    lost: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    cost: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    seen_at: Mapped[float]
+
+
+class Series(Base):
+    """One statistic of one place in the model."""
+
+    __tablename__ = "series"
+    __table_args__ = (UniqueConstraint("run_id", "key_hash"),)
+
+    run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    series_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # 1, 2, … within the run
+    key: Mapped[str]
+    key_hash: Mapped[str] = mapped_column(String(40))  # sha1 of the key: keys may be longer than an index allows
+    statistic: Mapped[str] = mapped_column(String(200))
+    family: Mapped[str] = mapped_column(String(100))
+    place: Mapped[str]
+    labels: Mapped[dict[str, Any]]
+    unit: Mapped[str] = mapped_column(String(40))
+    dtype: Mapped[str] = mapped_column(String(3))
+    about: Mapped[dict[str, Any]]
+    first_step: Mapped[int | None]
+    last_step: Mapped[int | None]
+    last_value: Mapped[float | None]  # NULL when the last reading was not finite; see last_text
+    last_text: Mapped[str | None] = mapped_column(String(16))  # "NaN" | "Infinity" | "-Infinity" for such a reading
+    points: Mapped[int] = mapped_column(default=0)
+    nonfinite: Mapped[int] = mapped_column(default=0)
+
+
+class Frame(Base):
+    """The series that one writer records together, in the order of its values."""
+
+    __tablename__ = "frames"
+
+    run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    writer: Mapped[str] = mapped_column(String(64), primary_key=True)
+    frame: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    dtype: Mapped[str] = mapped_column(String(3))
+    series_ids: Mapped[list[Any]]
+
+
+class Block(Base):
+    """Consecutive steps as they travelled; (run, attempt, writer, seq) is what makes ingest idempotent."""
+
+    __tablename__ = "blocks"
+    __table_args__ = (Index("ix_blocks_run_id_first_step", "run_id", "first_step"),)
+
+    run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    writer: Mapped[str] = mapped_column(String(64), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    received_at: Mapped[float]
+    first_step: Mapped[int | None]
+    last_step: Mapped[int | None]
+    points: Mapped[int]
+    rows: Mapped[bytes]  # msgpack list of row groups, arrays as little-endian bytes, exactly as validated
+
+
+class Alert(Base):
+    """The state of one rule on one series of one run, with what its detector remembers."""
+
+    __tablename__ = "alerts"
+
+    run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    rule: Mapped[str] = mapped_column(String(100), primary_key=True)
+    series_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    state: Mapped[str] = mapped_column(String(16), index=True)  # ok | pending | firing
+    severity: Mapped[str] = mapped_column(String(16))  # warning | critical: of the episode in course, else of the rule
+    episode: Mapped[int] = mapped_column(default=0)  # counts firings
+    since_step: Mapped[int | None]  # first breach of the episode
+    fired_step: Mapped[int | None]
+    last_step: Mapped[int | None]  # last reading evaluated
+    attempt: Mapped[int] = mapped_column(default=1)
+    memory: Mapped[dict[str, Any]]  # machine and detector, as rules/ writes and reads them
+    reading: Mapped[dict[str, Any]]  # value, baseline, threshold, clear, forecast, message of the last evaluation
+
+
+class Transition(Base):
+    """One change of an alert's state: the row that notify/ reads. Deterministic key, so evaluating twice writes it once."""
+
+    __tablename__ = "transitions"
+
+    run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    rule: Mapped[str] = mapped_column(String(100), primary_key=True)
+    series_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    episode: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(String(16), primary_key=True)  # fired | escalated | resolved
+    severity: Mapped[str] = mapped_column(String(16))
+    step: Mapped[int]
+    since_step: Mapped[int | None]
+    at: Mapped[float]  # time of the reading, from the training process
+    created_at: Mapped[float]
+    detail: Mapped[dict[str, Any]]  # value, baseline, threshold, forecast, message, reason
+
+
+class Channel(Base):
+    """Where alerts go: a Slack hook, a webhook."""
+
+    __tablename__ = "channels"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), unique=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    config: Mapped[dict[str, Any]]  # url, secret, …; never returned unmasked
+    project: Mapped[str | None] = mapped_column(String(200))  # only this project's runs; NULL: all
+    enabled: Mapped[bool]
+    origin: Mapped[str] = mapped_column(String(16))  # settings | api
+    created_at: Mapped[float]
+
+
+class Delivery(Base):
+    """One message to one channel: the outbox. `id` is derived from the transition and the channel, and travels as the message id."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        Index("ix_deliveries_state_next_at", "state", "next_at"),
+        Index("ix_deliveries_run_id", "run_id"),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    run_id: Mapped[str] = mapped_column(String(64))
+    rule: Mapped[str] = mapped_column(String(100))
+    series_id: Mapped[int]
+    episode: Mapped[int]
+    kind: Mapped[str] = mapped_column(String(16))
+    channel_id: Mapped[str] = mapped_column(String(32))
+    state: Mapped[str] = mapped_column(String(16))  # waiting | delivered | failed
+    tries: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[float]
+    leased_until: Mapped[float] = mapped_column(default=0.0)
+    created_at: Mapped[float]
+    delivered_at: Mapped[float | None]
+    error: Mapped[str | None]

@@ -1,0 +1,280 @@
+"""Transitions -> one Delivery row per channel; a worker claims a row, sends it outside any transaction, records what happened.
+
+At least once, always with the same id: a row leaves `waiting` only when its outcome is stored, and its id is computed
+from what it is about, so neither a retry, nor a restart, nor a second evaluation of the same steps makes another one.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Subquery, case, exists, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session, aliased
+
+from foreshock_server.models import Channel, Delivery, Run, Series, Transition
+
+LEASE_SECONDS = 30.0  # how long a claimed delivery is one worker's; longer than any send may take
+PER_CHANNEL = 2  # sends in course to one channel, so that a slow receiver cannot hold every sender
+PATIENCE_SECONDS = 24 * 3600.0  # a receiver that is down this long has lost the message
+LEAST_TRIES = 8  # but a server that was itself away for a day still tries for half an hour
+REFUSED_TRIES = 5  # a receiver that says no five times, over two and a half minutes (a deployment), means it
+LONGEST_WAIT = 3600.0  # a Retry-After beyond this does not silence a channel
+
+_NAMESPACE = uuid.UUID("6f0cf5a6-3c1d-5a57-9d5b-6f7265736f63")
+_ORDER = {"fired": 0, "escalated": 1, "resolved": 2}
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A delivery with the rows that its message is made from; a part that is gone is None."""
+
+    delivery: Delivery
+    channel: Channel | None
+    transition: Transition | None
+    run: Run | None
+    series: Series | None
+
+
+def delivery_id(transition: Transition, channel_id: str) -> str:
+    """The id under which this transition travels to this channel, on every try and every evaluation."""
+    about = (
+        transition.run_id,
+        transition.rule,
+        transition.series_id,
+        transition.episode,
+        transition.kind,
+        channel_id,
+    )
+    return str(uuid.uuid5(_NAMESPACE, json.dumps(about)))
+
+
+def backoff(tries: int, chance: float) -> float:
+    """Seconds until the next try: 1, 5, 25, 125, 625, 900, 900 … with a quarter of jitter; chance is in [0, 1)."""
+    return min(900.0, 5.0 ** min(tries - 1, 5)) * (0.75 + 0.5 * chance)
+
+
+def enqueue(session: Session, transition: Transition, now: float) -> int:
+    """Put one delivery per enabled channel of the run's project into the outbox; counts the new ones."""
+    project = select(Run.project).where(Run.id == transition.run_id).scalar_subquery()
+    channels = session.scalars(
+        select(Channel.id).where(Channel.enabled, or_(Channel.project.is_(None), Channel.project == project))
+    ).all()
+    if not channels:
+        return 0
+    rows = [
+        {
+            "id": delivery_id(transition, channel),
+            "run_id": transition.run_id,
+            "rule": transition.rule,
+            "series_id": transition.series_id,
+            "episode": transition.episode,
+            "kind": transition.kind,
+            "channel_id": channel,
+            "state": "waiting",
+            "tries": 0,
+            "next_at": now,
+            "leased_until": 0.0,
+            "created_at": now,
+        }
+        for channel in channels
+    ]
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    stored = (
+        insert(Delivery).values(rows).on_conflict_do_nothing(index_elements=["id"]).returning(Delivery.id)
+    )
+    return len(session.scalars(stored).all())
+
+
+def claim(
+    session: Session,
+    now: float,
+    lease_seconds: float = LEASE_SECONDS,
+    limit: int = 8,
+    per_channel: int = PER_CHANNEL,
+) -> list[Delivery]:
+    """Deliveries that this caller, and no other, may send until the lease ends; channels take turns.
+
+    The same alert's messages keep their order: a resolution waits until its firing was delivered or given up.
+    """
+    busy = _busy(now)
+    turn = (
+        func.row_number()
+        .over(partition_by=Delivery.channel_id, order_by=(Delivery.next_at, Delivery.created_at, Delivery.id))
+        .label("turn")
+    )
+    due = (
+        select(Delivery.id, Delivery.next_at, turn, func.coalesce(busy.c.sends, 0).label("sends"))
+        .outerjoin(busy, busy.c.channel_id == Delivery.channel_id)
+        .where(*_free(now), ~_behind_another())
+        .subquery()
+    )
+    chosen = (
+        select(due.c.id)
+        .where(due.c.turn + due.c.sends <= per_channel)
+        .order_by(due.c.turn, due.c.next_at)
+        .limit(limit)
+    )
+    # Again, now holding the rows: another worker may have won since the choice. Skipping what it holds, nobody waits.
+    locked = session.scalars(
+        select(Delivery.id).where(Delivery.id.in_(chosen), *_free(now)).with_for_update(skip_locked=True)
+    ).all()
+    won = session.scalars(
+        update(Delivery)
+        .where(Delivery.id.in_(locked))
+        .values(leased_until=now + lease_seconds, tries=Delivery.tries + 1)
+        .returning(Delivery),
+        execution_options={"synchronize_session": False, "populate_existing": True},
+    ).all()
+    return sorted(won, key=lambda delivery: (delivery.next_at, delivery.created_at, delivery.id))
+
+
+def parcels(session: Session, deliveries: list[Delivery]) -> list[Parcel]:
+    """Each delivery with its channel and everything its message says."""
+    return [
+        Parcel(
+            delivery,
+            session.get(Channel, delivery.channel_id),
+            session.get(
+                Transition,
+                (delivery.run_id, delivery.rule, delivery.series_id, delivery.episode, delivery.kind),
+            ),
+            session.get(Run, delivery.run_id),
+            session.get(Series, (delivery.run_id, delivery.series_id)),
+        )
+        for delivery in deliveries
+    ]
+
+
+def delivered(session: Session, delivery: Delivery, now: float) -> None:
+    """The receiver has it. True even if the lease ended meanwhile; `error` keeps what went wrong before."""
+    session.execute(
+        update(Delivery)
+        .where(Delivery.id == delivery.id, Delivery.state != "delivered")
+        .values(state="delivered", delivered_at=now, leased_until=0.0),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def failed(
+    session: Session,
+    delivery: Delivery,
+    now: float,
+    error: str,
+    *,
+    retry_after: float | None = None,
+    permanent: bool = False,
+    refused: bool = False,
+    chance: float = 0.5,
+) -> bool:
+    """The receiver does not have it; True when that is final.
+
+    `permanent` gives up at once, `refused` after REFUSED_TRIES, anything else after PATIENCE_SECONDS.
+    Says nothing if the lease is no longer this worker's: the other one's outcome counts.
+    """
+    wait = max(backoff(delivery.tries, chance), min(retry_after or 0.0, LONGEST_WAIT))
+    worn_out = now - delivery.created_at >= PATIENCE_SECONDS and delivery.tries >= LEAST_TRIES
+    final = permanent or worn_out or (refused and delivery.tries >= REFUSED_TRIES)
+    if retry_after:  # it said so about itself, not about this message: everything for it waits
+        waiting = (Delivery.channel_id == delivery.channel_id, Delivery.state == "waiting")
+        # Two workers may be told at once: locked in one order, neither waits for the other in a circle.
+        session.execute(select(Delivery.id).where(*waiting).order_by(Delivery.id).with_for_update())
+        quiet_until = now + min(retry_after, LONGEST_WAIT)
+        session.execute(
+            update(Delivery).where(*waiting, Delivery.next_at < quiet_until).values(next_at=quiet_until),
+            execution_options={"synchronize_session": False},
+        )
+    recorded = session.scalar(
+        update(Delivery)
+        .where(
+            Delivery.id == delivery.id,
+            Delivery.state == "waiting",
+            Delivery.leased_until == delivery.leased_until,
+        )
+        .values(state="failed" if final else "waiting", error=error, leased_until=0.0, next_at=now + wait)
+        .returning(Delivery.id),
+        execution_options={"synchronize_session": False},
+    )
+    return final and recorded is not None
+
+
+def next_due(session: Session, now: float, per_channel: int = PER_CHANNEL) -> float | None:
+    """The earliest time at which `claim` can return something; None when nothing waits."""
+    busy = _busy(now)
+    own: ColumnElement[float] = case(
+        (Delivery.leased_until > Delivery.next_at, Delivery.leased_until), else_=Delivery.next_at
+    )
+    full = (func.coalesce(busy.c.sends, 0) >= per_channel) & (busy.c.free_at > own)
+    due: float | None = session.scalar(
+        select(func.min(case((full, busy.c.free_at), else_=own)))
+        .select_from(Delivery)
+        .outerjoin(busy, busy.c.channel_id == Delivery.channel_id)
+        .where(Delivery.state == "waiting", ~_behind_another())
+    )
+    return due
+
+
+def list_deliveries(
+    session: Session, run_id: str | None = None, state: str | None = None, limit: int = 100
+) -> list[Parcel]:
+    """The newest deliveries first."""
+    query = select(Delivery).order_by(Delivery.created_at.desc(), Delivery.id).limit(limit)
+    if run_id is not None:
+        query = query.where(Delivery.run_id == run_id)
+    if state is not None:
+        query = query.where(Delivery.state == state)
+    return parcels(session, list(session.scalars(query)))
+
+
+def count_deliveries(session: Session, run_id: str | None = None) -> Mapping[str, int]:
+    """How many wait, were delivered, failed; and how many tries all of them took."""
+    query = select(Delivery.state, func.count(), func.sum(Delivery.tries)).group_by(Delivery.state)
+    if run_id is not None:
+        query = query.where(Delivery.run_id == run_id)
+    counts = {"waiting": 0, "delivered": 0, "failed": 0, "tries": 0}
+    for state, deliveries, tries in session.execute(query):
+        counts[state] = deliveries
+        counts["tries"] += int(tries)
+    return counts
+
+
+def _free(now: float) -> tuple[ColumnElement[bool], ...]:
+    return (Delivery.state == "waiting", Delivery.next_at <= now, Delivery.leased_until <= now)
+
+
+def _busy(now: float) -> Subquery:
+    """Channel -> how many sends are in course, and when the first of their leases ends."""
+    return (
+        select(
+            Delivery.channel_id,
+            func.count().label("sends"),
+            func.min(Delivery.leased_until).label("free_at"),
+        )
+        .where(Delivery.state == "waiting", Delivery.leased_until > now)
+        .group_by(Delivery.channel_id)
+        .subquery()
+    )
+
+
+def _behind_another() -> ColumnElement[bool]:
+    """True where an earlier message of the same alert still waits for the same channel."""
+    earlier = aliased(Delivery)
+
+    def place(kind: Any) -> ColumnElement[int]:
+        return case(_ORDER, value=kind, else_=len(_ORDER))
+
+    return exists().where(
+        earlier.run_id == Delivery.run_id,
+        earlier.rule == Delivery.rule,
+        earlier.series_id == Delivery.series_id,
+        earlier.channel_id == Delivery.channel_id,
+        earlier.state == "waiting",
+        or_(
+            earlier.episode < Delivery.episode,
+            (earlier.episode == Delivery.episode) & (place(earlier.kind) < place(Delivery.kind)),
+        ),
+    )

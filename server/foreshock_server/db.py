@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -21,53 +21,60 @@ class Database:
         self.engine = _engine(url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        steady = (
+            self.engine
+            if self.is_sqlite
+            else self.engine.execution_options(isolation_level="REPEATABLE READ")
+        )
+        self._readers = sessionmaker(steady, expire_on_commit=False)
         # SQLite has one writer anyway; queueing here costs less than its busy handler, which polls.
-        self._one_writer = threading.RLock()
+        self._one_writer = threading.Lock()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session whose changes, if any, are undone."""
-        with self._sessions() as session:
+        """A session that sees one moment of the database throughout, and whose changes, if any, are undone."""
+        with self._readers() as session:
+            if self.is_sqlite:
+                session.connection().exec_driver_sql("BEGIN")
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """A session whose changes are all stored when the block ends, or none if it raises."""
+        """A session whose changes are all stored when the block ends, or none if it raises. Do not nest it."""
         if not self.is_sqlite:
             with self._sessions.begin() as session:
                 yield session
             return
-        with self._one_writer, self._sessions() as session:
+        with self._one_writer, self._sessions.begin() as session:
             session.connection().exec_driver_sql("BEGIN IMMEDIATE")
-            with _commit(session):
-                yield session
+            yield session
+
+    @contextmanager
+    def migrating(self) -> Iterator[Connection]:
+        """A bare connection in one transaction, for changes of the schema."""
+        with self._one_writer, self.engine.begin() as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
 
     def close(self) -> None:
         """Give all connections back."""
         self.engine.dispose()
 
 
-@contextmanager
-def _commit(session: Session) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        session.rollback()
-        raise
-    session.commit()
-
-
 def _engine(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=40)
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves: pysqlite's own begins too late and too weakly
+        connection.isolation_level = (
+            None  # we say BEGIN ourselves: pysqlite's own begins too late and too weakly
+        )
         cursor = connection.cursor()
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")

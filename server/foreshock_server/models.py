@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Double, Index, LargeBinary, MetaData, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Double,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -23,7 +34,14 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {int: BigInteger, float: Double, str: Text, dict[str, Any]: JSON, list[Any]: JSON, bytes: LargeBinary}  # noqa: RUF012 (SQLAlchemy reads it as a class attribute)
+    type_annotation_map = {  # noqa: RUF012 (SQLAlchemy reads it as a class attribute)
+        int: BigInteger,
+        float: Double,
+        str: Text,
+        dict[str, Any]: JSON,
+        list[Any]: JSON,
+        bytes: LargeBinary,
+    }
 
 
 class Run(Base):
@@ -35,11 +53,16 @@ class Run(Base):
     project: Mapped[str] = mapped_column(String(200), index=True)
     name: Mapped[str] = mapped_column(String(200))
     config: Mapped[dict[str, Any]]
-    state: Mapped[str] = mapped_column(String(16))  # running | finished | failed; "silent" is derived from updated_at
+    state: Mapped[str] = mapped_column(
+        String(16)
+    )  # running | finished | failed; "silent" is derived from updated_at
     created_at: Mapped[float]
     updated_at: Mapped[float] = mapped_column(index=True)  # when a block, an alert or a state last arrived
-    revision: Mapped[int] = mapped_column(default=0)  # grows with each change that a viewer could see; the cursor of live updates
-    last_step: Mapped[int | None]
+    revision: Mapped[int] = mapped_column(
+        default=0
+    )  # grows with each change that a viewer could see; the cursor of live updates
+    last_attempt: Mapped[int | None]  # the latest attempt that delivered a reading
+    last_step: Mapped[int | None]  # the furthest step of that attempt
     points: Mapped[int] = mapped_column(default=0)  # readings stored
 
 
@@ -60,6 +83,14 @@ class Writer(Base):
     """One process of an attempt, and how far its blocks were stored and evaluated."""
 
     __tablename__ = "writers"
+    __table_args__ = (
+        Index(
+            "ix_writers_unevaluated",
+            "run_id",
+            sqlite_where=text("evaluated_seq < acked_seq"),
+            postgresql_where=text("evaluated_seq < acked_seq"),
+        ),
+    )
 
     run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -67,6 +98,7 @@ class Writer(Base):
     floor: Mapped[int] = mapped_column(default=1)  # nothing below this seq will come again
     acked_seq: Mapped[int] = mapped_column(default=0)  # all of floor..acked_seq is stored
     evaluated_seq: Mapped[int] = mapped_column(default=0)  # the rules' durable cursor
+    final_seq: Mapped[int | None]  # its last block, as told when the attempt closed; NULL: not told
     dropped: Mapped[int] = mapped_column(default=0)
     lost: Mapped[dict[str, Any]] = mapped_column(default=dict)
     cost: Mapped[dict[str, Any]] = mapped_column(default=dict)
@@ -82,7 +114,9 @@ class Series(Base):
     run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     series_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # 1, 2, … within the run
     key: Mapped[str]
-    key_hash: Mapped[str] = mapped_column(String(40))  # sha1 of the key: keys may be longer than an index allows
+    key_hash: Mapped[str] = mapped_column(
+        String(40)
+    )  # sha1 of the key: keys may be longer than an index allows
     statistic: Mapped[str] = mapped_column(String(200))
     family: Mapped[str] = mapped_column(String(100))
     place: Mapped[str]
@@ -91,9 +125,12 @@ class Series(Base):
     dtype: Mapped[str] = mapped_column(String(3))
     about: Mapped[dict[str, Any]]
     first_step: Mapped[int | None]
+    last_attempt: Mapped[int | None]  # of the latest reading: highest attempt, then highest step
     last_step: Mapped[int | None]
     last_value: Mapped[float | None]  # NULL when the last reading was not finite; see last_text
-    last_text: Mapped[str | None] = mapped_column(String(16))  # "NaN" | "Infinity" | "-Infinity" for such a reading
+    last_text: Mapped[str | None] = mapped_column(
+        String(16)
+    )  # "NaN" | "Infinity" | "-Infinity" for such a reading
     points: Mapped[int] = mapped_column(default=0)
     nonfinite: Mapped[int] = mapped_column(default=0)
 
@@ -137,14 +174,18 @@ class Alert(Base):
     rule: Mapped[str] = mapped_column(String(100), primary_key=True)
     series_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     state: Mapped[str] = mapped_column(String(16), index=True)  # ok | pending | firing
-    severity: Mapped[str] = mapped_column(String(16))  # warning | critical: of the episode in course, else of the rule
+    severity: Mapped[str] = mapped_column(
+        String(16)
+    )  # warning | critical: of the episode in course, else of the rule
     episode: Mapped[int] = mapped_column(default=0)  # counts firings
     since_step: Mapped[int | None]  # first breach of the episode
     fired_step: Mapped[int | None]
     last_step: Mapped[int | None]  # last reading evaluated
     attempt: Mapped[int] = mapped_column(default=1)
     memory: Mapped[dict[str, Any]]  # machine and detector, as rules/ writes and reads them
-    reading: Mapped[dict[str, Any]]  # value, baseline, threshold, clear, forecast, message of the last evaluation
+    reading: Mapped[
+        dict[str, Any]
+    ]  # value, baseline, threshold, clear, forecast, message of the last evaluation
 
 
 class Transition(Base):

@@ -17,16 +17,35 @@ class Settings(BaseSettings):
     port: int = Field(8642, ge=0, le=65535, description="port to listen on; 0 takes a free one and prints it")
     data_dir: Path = Field(Path("foreshock-data"), description="where the embedded database lives")
     database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in data_dir")
-    redis_url: str | None = Field(None, description="hints between several processes; default: within this one")
-    public_url: str | None = Field(None, description="address of the page as people reach it, for links in alerts")
-    api_key: SecretStr | None = Field(None, description="when set, every request must carry it as a bearer token")
-    slack_webhook_url: SecretStr | None = Field(None, description="a Slack incoming webhook that gets every alert")
+    redis_url: str | None = Field(
+        None, description="hints between several processes; default: within this one"
+    )
+    public_url: str | None = Field(
+        None, description="address of the page as people reach it, for links in alerts"
+    )
+    api_key: SecretStr | None = Field(
+        None, description="when set, every request must carry it as a bearer token"
+    )
+    slack_webhook_url: SecretStr | None = Field(
+        None, description="a Slack incoming webhook that gets every alert"
+    )
     webhook_url: str | None = Field(None, description="a URL that gets every alert as a signed JSON POST")
-    webhook_secret: SecretStr | None = Field(None, description="whsec_… key that signs webhook messages (Standard Webhooks)")
-    rules_dir: Path | None = Field(None, description="folder of further rule packs (*.yaml), beside the built-in ones")
-    max_block_bytes: int = Field(16 * 2**20, ge=1024, description="largest block accepted, after decompression")
-    silent_after: float = Field(60.0, gt=0, description="seconds without a block after which a running run counts as silent")
-    workers: bool = Field(True, description="evaluate rules and send alerts in this process; off where `foreshock worker` does it")
+    webhook_secret: SecretStr | None = Field(
+        None, description="whsec_… key that signs webhook messages (Standard Webhooks)"
+    )
+    rules_dir: Path | None = Field(
+        None, description="folder of further rule packs (*.yaml), beside the built-in ones"
+    )
+    max_block_bytes: int = Field(
+        16 * 2**20, ge=1024, description="largest block accepted, after decompression"
+    )
+    silent_after: float = Field(
+        60.0, gt=0, description="seconds without a block after which a running run counts as silent"
+    )
+    workers: bool = Field(
+        True,
+        description="evaluate rules and send alerts in this process; off where `foreshock worker` does it",
+    )
 
     @property
     def url(self) -> str:

@@ -1,0 +1,61 @@
+"""The only module that knows Alembic: brings a database to the schema of this release."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+from foreshock_server.db import Database
+
+_LOCK = 0x666F7265  # "fore": the advisory lock under which PostgreSQL migrates
+
+
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Apply every revision the database lacks, in the caller's transaction."""
+    command.upgrade(_config(connection), revision)
+
+
+def downgrade(connection: Connection, revision: str) -> None:
+    """Undo revisions down to this one ("base": all), in the caller's transaction."""
+    command.downgrade(_config(connection), revision)
+
+
+def check(connection: Connection) -> None:
+    """Raise if the models say something the revisions do not."""
+    command.check(_config(connection))
+
+
+def pending(connection: Connection) -> list[str]:
+    """The revisions that this database lacks, oldest first."""
+    script = ScriptDirectory.from_config(_config(connection))
+    current = MigrationContext.configure(connection).get_current_heads()
+    have = {revision.revision for revision in script.iterate_revisions(current, "base")} if current else set()
+    return [
+        revision.revision
+        for revision in reversed(list(script.walk_revisions()))
+        if revision.revision not in have
+    ]
+
+
+def to_head(database: Database) -> list[str]:
+    """Bring this database up to date, one process at a time; the revisions that were applied."""
+    with database.migrating() as connection:
+        if not database.is_sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        missing = pending(connection)
+        if missing:
+            upgrade(connection)
+        return missing
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()  # no ini file: the revisions come with the package, from wheel and checkout alike
+    config.set_main_option("script_location", str(files("foreshock_migrations")).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config

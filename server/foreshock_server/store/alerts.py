@@ -1,0 +1,73 @@
+"""Reads of Alert and Transition rows, with the series that each is about."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from foreshock_server.models import Alert, Series, Transition
+
+FIRING = "firing"
+
+
+def firing(session: Session, run_id: str) -> list[dict[str, Any]]:
+    """Every alert of the run that is firing now, in the shape of the wire contract's `alerts`."""
+    query = (
+        select(Alert, Series.key)
+        .join(Series, (Series.run_id == Alert.run_id) & (Series.series_id == Alert.series_id))
+        .where(Alert.run_id == run_id, Alert.state == FIRING)
+        .order_by(Alert.fired_step, Alert.rule, Series.key)
+    )
+    return [
+        {
+            "rule": alert.rule,
+            "series": key,
+            "state": alert.state,
+            "severity": alert.severity,
+            "step": alert.fired_step,
+            "value": alert.reading.get("value"),
+            "baseline": alert.reading.get("baseline"),
+            "threshold": alert.reading.get("threshold"),
+            "message": alert.reading.get("message", ""),
+            "episode": alert.episode,
+        }
+        for alert, key in session.execute(query).tuples()
+    ]
+
+
+def alerts_of(session: Session, run_id: str) -> list[tuple[Alert, Series]]:
+    """Every alert row of the run with its series."""
+    query = (
+        select(Alert, Series)
+        .join(Series, (Series.run_id == Alert.run_id) & (Series.series_id == Alert.series_id))
+        .where(Alert.run_id == run_id)
+        .order_by(Alert.rule, Alert.series_id)
+    )
+    return list(session.execute(query).tuples())
+
+
+def transitions_of(session: Session, run_id: str) -> list[tuple[Transition, Series]]:
+    """Every transition of the run with its series, in the order in which they were recorded."""
+    query = (
+        select(Transition, Series)
+        .join(Series, (Series.run_id == Transition.run_id) & (Series.series_id == Transition.series_id))
+        .where(Transition.run_id == run_id)
+        .order_by(Transition.created_at, Transition.step, Transition.rule, Transition.series_id)
+    )
+    return list(session.execute(query).tuples())
+
+
+def counts(session: Session, run_ids: Collection[str]) -> dict[str, dict[tuple[str, str], int]]:
+    """For each run: how many alert rows in each (state, severity). Runs that no rule looked at are missing."""
+    found: dict[str, dict[tuple[str, str], int]] = {}
+    query = (
+        select(Alert.run_id, Alert.state, Alert.severity, func.count())
+        .where(Alert.run_id.in_(run_ids))
+        .group_by(Alert.run_id, Alert.state, Alert.severity)
+    )
+    for run_id, state, severity, number in session.execute(query).tuples():
+        found.setdefault(run_id, {})[state, severity] = number
+    return found

@@ -1,0 +1,127 @@
+"""Series and frames of a run: named once, numbered 1, 2, … within the run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from foreshock_server.errors import Invalid, UnknownSeries
+from foreshock_server.models import Frame, Series
+from foreshock_server.store.once import insert_once
+
+MOST_SERIES = 100_000  # per run
+
+
+@dataclass(frozen=True)
+class NewSeries:
+    """A series as the wire contract describes it, validated."""
+
+    key: str
+    statistic: str
+    family: str
+    place: str
+    labels: Mapping[str, str]
+    unit: str
+    dtype: str
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NewFrame:
+    """A frame as the wire contract describes it, validated."""
+
+    frame: int
+    dtype: str
+    series: Sequence[NewSeries]
+
+
+def key_hash(key: str) -> str:
+    """What stands for a key in an index: keys may be longer than an index allows."""
+    return hashlib.sha1(key.encode(), usedforsecurity=False).hexdigest()
+
+
+def list_series(session: Session, run_id: str) -> list[Series]:
+    """In the order in which they appeared."""
+    return list(session.scalars(select(Series).where(Series.run_id == run_id).order_by(Series.series_id)))
+
+
+def find_series(session: Session, run_id: str, key: str) -> Series:
+    """The series with this key, or UnknownSeries."""
+    row = session.scalar(select(Series).where(Series.run_id == run_id, Series.key_hash == key_hash(key)))
+    if row is None:
+        raise UnknownSeries(f"This run has no series {key!r}; GET /api/v1/runs/{run_id}/series lists them.")
+    return row
+
+
+def register_frames(
+    session: Session, run_id: str, attempt: int, writer: str, frames: Iterable[NewFrame]
+) -> None:
+    """Store the frames and name their new series; a frame sent again changes nothing. Call it under `lock_run`."""
+    for frame in frames:
+        if session.get(Frame, (run_id, attempt, writer, frame.frame)) is not None:
+            continue
+        ids = _register(session, run_id, frame.series)
+        insert_once(
+            session,
+            Frame,
+            {
+                "run_id": run_id,
+                "attempt": attempt,
+                "writer": writer,
+                "frame": frame.frame,
+                "dtype": frame.dtype,
+                "series_ids": ids,
+            },
+        )
+
+
+def frames(session: Session, run_id: str, attempt: int, writer: str) -> dict[int, Frame]:
+    """The frames of one writer, by number."""
+    query = select(Frame).where(Frame.run_id == run_id, Frame.attempt == attempt, Frame.writer == writer)
+    return {row.frame: row for row in session.scalars(query)}
+
+
+def _register(session: Session, run_id: str, series: Sequence[NewSeries]) -> list[int]:
+    hashes = [key_hash(one.key) for one in series]
+    known: dict[str, int] = {}
+    for start in range(0, len(hashes), 500):  # SQLite bounds the parameters of one statement
+        query = select(Series.key_hash, Series.series_id).where(
+            Series.run_id == run_id, Series.key_hash.in_(hashes[start : start + 500])
+        )
+        known.update((digest, number) for digest, number in session.execute(query).tuples())
+    last = session.scalar(select(func.max(Series.series_id)).where(Series.run_id == run_id)) or 0
+    fresh = []
+    for digest, one in zip(hashes, series, strict=True):
+        if digest in known:
+            continue
+        last += 1
+        known[digest] = last
+        fresh.append(
+            Series(
+                run_id=run_id,
+                series_id=last,
+                key=one.key,
+                key_hash=digest,
+                statistic=one.statistic,
+                family=one.family,
+                place=one.place,
+                labels=dict(one.labels),
+                unit=one.unit,
+                dtype=one.dtype,
+                about=dict(one.about),
+                points=0,
+                nonfinite=0,
+            )
+        )
+    if last > MOST_SERIES:
+        raise Invalid(
+            f"A run may have {MOST_SERIES:,} series at most; watch fewer modules or log fewer names."
+        )
+    session.add_all(fresh)
+    session.flush()
+    return [known[digest] for digest in hashes]

@@ -1,0 +1,73 @@
+"""What every tier shares: a database per test, made by the migrations, on SQLite and, where it is reachable, on PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+
+from foreshock_server import migrate
+from foreshock_server.db import Database
+from foreshock_server.settings import Settings
+
+STRICT = os.environ.get("FORESHOCK_TEST_STRICT") == "1"
+
+
+def _service(variable: str) -> str:
+    """The address of a service that a test needs; without it the test skips, or fails where all services must be there."""
+    url = os.environ.get(variable)
+    if not url:
+        reason = f"set {variable} to run this"
+        if STRICT:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return url
+
+
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    """An empty schema of its own in the PostgreSQL database of FORESHOCK_TEST_DATABASE_URL, dropped afterwards."""
+    url = make_url(_service("FORESHOCK_TEST_DATABASE_URL"))
+    schema = f"test_{uuid.uuid4().hex}"
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE SCHEMA {schema}"))
+    yield url.update_query_dict({"options": f"-csearch_path={schema}"}).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
+    engine.dispose()
+
+
+@pytest.fixture
+def redis_url() -> str:
+    """The Redis of FORESHOCK_TEST_REDIS_URL."""
+    return _service("FORESHOCK_TEST_REDIS_URL")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database: each test that asks for it runs on both engines."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'foreshock.db'}"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A database made by the migrations."""
+    database = Database(database_url)
+    migrate.to_head(database)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    """Settings over that database, with nothing taken from the environment but what the test sets."""
+    return Settings(database_url=database_url, data_dir=tmp_path, workers=False)

@@ -1,0 +1,41 @@
+"""Closed steps on their way to the recorder: a row of float32 and the host work that completes it. Needs numpy alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .series import FrameSpec
+
+
+class Finish(Protocol):
+    """Work that the device must not do (eigenvalues): run it away from the training thread, once."""
+
+    def finish(self) -> Mapping[int, float]:
+        """Position in the frame -> value."""
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """The readings of one frame at one step; a position named by a Finish holds NaN until it has run."""
+
+    step: int
+    time: float  # seconds UTC, when the step was closed
+    frame: FrameSpec
+    values: NDArray[np.float32]
+    pending: tuple[Finish, ...] = ()
+
+    def completed(self) -> NDArray[np.float32]:
+        """The values with every Finish done; seconds for a large matrix, so never on the training thread."""
+        if not self.pending:
+            return self.values
+        values: NDArray[Any] = self.values.copy()
+        for work in self.pending:
+            for position, value in work.finish().items():
+                values[position] = value
+        return values

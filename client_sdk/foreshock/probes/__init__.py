@@ -1,0 +1,1 @@
+"""Which tensor, at which step: what stands between the user's objects and the statistics."""

@@ -1,0 +1,103 @@
+"""A place where tensors are measured: decides whether this call is the one to record, and puts its numbers in its row."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .series import SeriesSpec
+
+
+class Clock:
+    """What all sites of one run share: the open step, which kinds are due in it, who has recorded, what it cost."""
+
+    def __init__(self, every: Mapping[str, int]) -> None:
+        for kind, period in every.items():
+            if period < 1:
+                raise ValueError(f"every[{kind!r}] is {period}; use 1 for every step, 10 for one step in ten")
+        self.every = dict(every)
+        self.opened = (
+            0  # steps opened since the start, not the user's step number: a resumed run begins with a record
+        )
+        self.recorded: dict[Site, bool] = {}  # -> whether the recorded call belonged to training
+        self.seconds = 0.0  # on the training thread
+        self.closed = False
+
+    def due(self, kind: str) -> bool:
+        """True when sites of this kind record in the open step."""
+        return self.opened % self.every[kind] == 0
+
+    def advance(self) -> None:
+        """Close the open step: nobody has recorded in the next one yet."""
+        self.opened += 1
+        self.recorded.clear()
+
+
+class Site:
+    """One measurement of one place: some tensors in, one float32 row of fixed length kept until the step closes.
+
+    The first call of a step is recorded. A call without gradients (a rollout, a validation batch) counts only at
+    places that have never been seen with gradients, so generation with the same model does not stand for training.
+    """
+
+    def __init__(
+        self,
+        place: str,
+        kind: str,
+        specs: Sequence[SeriesSpec],
+        measure: Callable[[Sequence[Tensor]], Tensor],
+        clock: Clock,
+        device: torch.device,
+    ) -> None:
+        self.place = place
+        self.kind = kind
+        self.specs = tuple(specs)
+        self.measure = measure
+        self.clock = clock
+        self.row = torch.zeros(len(self.specs), dtype=torch.float32, device=device)
+        self.index = -1  # given by the registry in op.py
+        self.calls = 0  # heartbeat: a hook that a compiled graph ignores leaves this at zero
+        self.trains = False
+        self.off = False  # after its first exception
+
+    def wanted(self, trained: bool) -> bool:
+        """True when this call is to be recorded; counts the call either way."""
+        self.calls += 1
+        if self.off or self.clock.closed or not self.clock.due(self.kind):
+            return False
+        if torch._C._current_graph_task_id() != -1:  # inside backward: a checkpoint's recomputation
+            return False
+        before = self.clock.recorded.get(self)
+        if trained:
+            self.trains = True
+            return not before  # a rollout recorded earlier in this step gives way
+        return before is None and not self.trains
+
+    def take(self, tensors: Sequence[Tensor], row: Tensor, trained: bool) -> None:
+        """Measure into ``row`` (the site's own, or what a compiled graph keeps in its stead)."""
+        started = time.perf_counter()
+        try:
+            with torch.no_grad(), full_precision(row.device.type):
+                values = self.measure(tensors)
+                if values.device == row.device:
+                    row.copy_(values)
+                else:  # the model was moved after watch(): the next call gets the new row
+                    self.row = values.clone()
+        finally:
+            self.clock.seconds += time.perf_counter() - started
+        self.clock.recorded[self] = trained
+
+
+def full_precision(device_type: str) -> AbstractContextManager[Any]:
+    """Autocast off inside, at no cost when it is off already."""
+    if torch.is_autocast_enabled("cuda") or torch.is_autocast_enabled("cpu"):
+        return torch.autocast(device_type, enabled=False)
+    return _as_it_is
+
+
+_as_it_is = nullcontext()

@@ -1,0 +1,100 @@
+"""Logits in; entropy, varentropy, top probability and log-sum-exp of every token out, in one max-centred pass.
+
+Shape suffixes: N tokens, V vocabulary, R the tokens of one row chunk, S sampled tokens, F the four quantities.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from . import masked
+from .table import ENTROPY_PERCENTILES
+
+COLUMNS = 8192  # vocabulary entries per chunk: bounds the float32 copy of a chunk
+ELEMENTS = 1 << 21  # values per chunk: 8 MiB of float32, a few such at a time
+
+LEVELS = tuple(percentile / 100 for percentile in ENTROPY_PERCENTILES)
+YIELDS = (
+    "policy_entropy",
+    "policy_entropy_normalized",
+    "policy_varentropy",
+    "policy_top1",
+    "policy_top1_above_99",
+    "policy_lse",
+    *(f"policy_entropy_p{percentile:02d}" for percentile in ENTROPY_PERCENTILES),
+)
+
+
+def scan(
+    logits_NV: Tensor, rows_S: Tensor | None = None, *, columns: int = COLUMNS, elements: int = ELEMENTS
+) -> Tensor:
+    """Entropy, varentropy, top-1 probability and log-sum-exp per token, [4, N]; NaN for a token whose logits are
+    NaN, +inf or all -inf.
+
+    ``rows_S`` picks tokens without copying their logits as a whole. A -inf logit is an impossible token.
+    """
+    count = logits_NV.shape[0] if rows_S is None else rows_S.shape[0]
+    width = logits_NV.shape[1]
+    if count == 0:
+        return logits_NV.new_empty((4, 0), dtype=torch.float32)
+    height = max(256, elements // min(width, columns))
+    parts = []
+    for top in range(0, count, height):
+        rows = min(height, count - top)
+        picked = None if rows_S is None else rows_S.narrow(0, top, rows)
+        block_RV = logits_NV.narrow(0, top, rows) if picked is None else logits_NV
+        parts.append(_scan_rows(block_RV, picked, columns))
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+
+def _scan_rows(logits_RV: Tensor, picked_R: Tensor | None, columns: int) -> Tensor:
+    peak = total = first = second = None  # max; Σw, Σwy, Σwy² with y = logit − max, w = exp(y)
+    for left in range(0, logits_RV.shape[1], columns):
+        chunk = logits_RV.narrow(1, left, min(columns, logits_RV.shape[1] - left))
+        if picked_R is not None:
+            chunk = chunk.index_select(0, picked_R)
+        chunk = chunk.float()
+        top_R = chunk.amax(1)
+        if peak is not None:
+            top_R = torch.maximum(peak, top_R)
+        centre_R = top_R.masked_fill(top_R == -math.inf, 0.0)  # all -inf so far: -inf − (-inf) would be NaN
+        y = chunk - centre_R[:, None]
+        w = y.exp()
+        y = y.masked_fill_(w == 0, 0.0)  # -inf · 0
+        wy = w * y
+        sums = w.sum(1), wy.sum(1), (wy * y).sum(1)
+        if peak is not None and total is not None and first is not None and second is not None:
+            empty_R = peak == -math.inf
+            shift_R = (peak - centre_R).masked_fill(empty_R, 0.0)
+            scale_R = shift_R.exp().masked_fill(empty_R, 0.0)
+            second = scale_R * (second + 2 * shift_R * first + shift_R * shift_R * total) + sums[2]
+            first = scale_R * (first + shift_R * total) + sums[1]
+            total = scale_R * total + sums[0]
+        else:
+            total, first, second = sums
+        peak = top_R
+    if peak is None or total is None or first is None or second is None:
+        raise ValueError("logits have an empty last dimension; pass [tokens, vocabulary]")
+    log_total_R = total.log()
+    mean_R = first / total
+    entropy_R = log_total_R - mean_R
+    varentropy_R = (second / total - mean_R * mean_R).clamp_min(0.0)
+    return torch.stack([entropy_R, varentropy_R, total.reciprocal(), peak + log_total_R])
+
+
+def policy(scanned_FN: Tensor, valid_N: Tensor, vocabulary: int) -> Tensor:
+    """The policy-entropy family over the valid tokens whose logits are finite, in the order of YIELDS.
+
+    The number of valid tokens left out is what `signal.nonfinite` counts.
+    """
+    entropy_N, _, top_N, _ = scanned_FN.unbind(0)
+    good_N = valid_N & entropy_N.isfinite()
+    rows = torch.cat([scanned_FN, (top_N > 0.99).to(top_N.dtype)[None]])
+    entropy, varentropy, top, lse, above = masked.mean(rows, good_N).unbind(0)
+    most = math.log(vocabulary) if vocabulary > 1 else math.nan
+    values = torch.stack([entropy, entropy / most, varentropy, top, above, lse])
+    values = torch.cat([values, masked.quantiles(entropy_N, good_N, LEVELS)])
+    return masked.unless_mostly_bad(values, valid_N.sum(), good_N.sum())

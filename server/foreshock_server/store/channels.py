@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from foreshock_server.errors import Invalid, UnknownChannel
 from foreshock_server.models import Channel
+from foreshock_server.store.once import insert_once
 
 FROM_SETTINGS = "settings"
 FROM_API = "api"
@@ -23,6 +24,9 @@ class Wanted:
 
     kind: str
     config: Mapping[str, Any] = field(repr=False)  # holds secrets
+    defaults: Mapping[str, Any] = field(
+        default_factory=dict, repr=False
+    )  # used when the row is made, kept after
 
     @property
     def id(self) -> str:
@@ -95,30 +99,29 @@ def delete_channel(session: Session, channel_id: str) -> None:
 def sync_settings(session: Session, wanted: Sequence[Wanted], now: float) -> list[Channel]:
     """Bring the channels that settings made to what the settings say now; those no longer named are disabled.
 
-    What the settings leave open (a signing secret) keeps the value that was chosen for them first.
+    Safe when several processes start at once: the first makes the row, the others find it with its defaults.
     """
-    known = {
-        channel.id: channel
-        for channel in session.scalars(select(Channel).where(Channel.origin == FROM_SETTINGS))
-    }
     current = []
     for want in wanted:
-        channel = known.pop(want.id, None)
-        if channel is None:
-            channel = Channel(
-                id=want.id,
-                name=want.name,
-                kind=want.kind,
-                config={},
-                project=None,
-                origin=FROM_SETTINGS,
-                created_at=now,
-            )
-            session.add(channel)
+        row = {
+            "id": want.id,
+            "name": want.name,
+            "kind": want.kind,
+            "config": {**want.defaults, **want.config},
+            "project": None,
+            "enabled": True,
+            "origin": FROM_SETTINGS,
+            "created_at": now,
+        }
+        insert_once(session, Channel, row)
+        channel = get_channel(session, want.id)
         channel.config = {**channel.config, **want.config}
         channel.enabled = True
         current.append(channel)
-    for channel in known.values():
+    gone = select(Channel).where(
+        Channel.origin == FROM_SETTINGS, Channel.id.not_in([want.id for want in wanted])
+    )
+    for channel in session.scalars(gone):
         channel.enabled = False
     session.flush()
     return current

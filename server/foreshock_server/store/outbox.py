@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Subquery, case, exists, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased
 
 from foreshock_server.models import Channel, Delivery, Run, Series, Transition
+from foreshock_server.store.once import insert_once
 
 LEASE_SECONDS = 30.0  # how long a claimed delivery is one worker's; longer than any send may take
 PER_CHANNEL = 2  # sends in course to one channel, so that a slow receiver cannot hold every sender
@@ -64,30 +64,27 @@ def enqueue(session: Session, transition: Transition, now: float) -> int:
     channels = session.scalars(
         select(Channel.id).where(Channel.enabled, or_(Channel.project.is_(None), Channel.project == project))
     ).all()
-    if not channels:
-        return 0
-    rows = [
-        {
-            "id": delivery_id(transition, channel),
-            "run_id": transition.run_id,
-            "rule": transition.rule,
-            "series_id": transition.series_id,
-            "episode": transition.episode,
-            "kind": transition.kind,
-            "channel_id": channel,
-            "state": "waiting",
-            "tries": 0,
-            "next_at": now,
-            "leased_until": 0.0,
-            "created_at": now,
-        }
+    return sum(
+        insert_once(
+            session,
+            Delivery,
+            {
+                "id": delivery_id(transition, channel),
+                "run_id": transition.run_id,
+                "rule": transition.rule,
+                "series_id": transition.series_id,
+                "episode": transition.episode,
+                "kind": transition.kind,
+                "channel_id": channel,
+                "state": "waiting",
+                "tries": 0,
+                "next_at": now,
+                "leased_until": 0.0,
+                "created_at": now,
+            },
+        )
         for channel in channels
-    ]
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    stored = (
-        insert(Delivery).values(rows).on_conflict_do_nothing(index_elements=["id"]).returning(Delivery.id)
     )
-    return len(session.scalars(stored).all())
 
 
 def claim(

@@ -1,0 +1,1 @@
+"""A claimed Delivery -> a message at its receiver, with the outcome on the row."""

@@ -1,0 +1,46 @@
+"""Carries one message to one receiver; raises NotDelivered when it could not, with the only answer its caller needs."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from foreshock_server.notify.message import Message
+
+
+class NotDelivered(Exception):
+    """The receiver does not have the message."""
+
+    def __init__(
+        self,
+        sentence: str | None = None,
+        *,
+        retry_after: float | None = None,
+        permanent: bool = False,
+        refused: bool = False,
+    ) -> None:
+        super().__init__(sentence or self.__doc__)
+        self.retry_after = retry_after  # seconds the receiver asked for
+        self.permanent = permanent  # trying again cannot help
+        self.refused = refused  # the receiver said no: a few more tries, in case it is being deployed
+
+
+class Channel(Protocol):
+    """One way to a receiver."""
+
+    def send(self, message: Message, delivery_id: str) -> None:
+        """Return when the receiver has taken it. The id is the same on every try of the same message."""
+
+
+class MemoryChannel:
+    """Keeps what it is sent, for tests; raises the errors it was given first, one per send."""
+
+    def __init__(self, *errors: NotDelivered) -> None:
+        self.sent: list[tuple[str, Message]] = []
+        self.tried: list[str] = []
+        self._errors = list(errors)
+
+    def send(self, message: Message, delivery_id: str) -> None:
+        self.tried.append(delivery_id)
+        if self._errors:
+            raise self._errors.pop(0)
+        self.sent.append((delivery_id, message))

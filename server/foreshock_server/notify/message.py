@@ -1,0 +1,222 @@
+"""Rows of one transition -> the Message that every channel sends. Pure; every fact may be missing, none is invented."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from foreshock_server.models import Run, Series, Transition
+
+Number = float | str | None  # a finite number, or "NaN", "Infinity", "-Infinity", or nothing known
+
+_TYPES = {"fired": "alert.fired", "escalated": "alert.escalated", "resolved": "alert.resolved"}
+_NON_FINITE = ("NaN", "Infinity", "-Infinity")
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """Which run, and where a person looks at it."""
+
+    id: str
+    project: str
+    name: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Advice:
+    """One thing to try, and who says so."""
+
+    text: str
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class Runbook:
+    """What the alert means, what to check first, what is known to help."""
+
+    meaning: str | None = None
+    check: tuple[str, ...] = ()
+    tries: tuple[Advice, ...] = ()
+
+    def payload(self) -> dict[str, Any]:
+        """`try` is a word of Python's, so the field is called tries."""
+        return {
+            "meaning": self.meaning,
+            "check": list(self.check),
+            "try": [asdict(advice) for advice in self.tries],
+        }
+
+
+@dataclass(frozen=True)
+class AlertFacts:
+    """What was read, against what, and what the rule says about it."""
+
+    rule: str
+    title: str
+    severity: str
+    episode: int
+    family: str | None = None
+    series: str | None = None
+    statistic: str | None = None
+    place: str | None = None
+    unit: str | None = None
+    step: int | None = None
+    since_step: int | None = None
+    value: Number = None
+    baseline: Number = None
+    threshold: Number = None
+    share_of_baseline: Number = None
+    forecast: Mapping[str, int] | None = None  # low_steps, high_steps
+    message: str | None = None
+    reason: str | None = None
+    runbook: Runbook = field(default_factory=Runbook)
+
+    def payload(self) -> dict[str, Any]:
+        """The `alert` object of the webhook body."""
+        return {**asdict(self), "runbook": self.runbook.payload()}
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a channel sends: one change of one alert, or a test."""
+
+    type: str  # alert.fired | alert.escalated | alert.resolved | channel.test
+    at: str  # ISO 8601, UTC: time of the reading
+    link: str
+    run: RunFacts
+    alert: AlertFacts
+
+    def payload(self) -> dict[str, Any]:
+        """The body of a webhook: standard JSON, non-finite numbers as strings."""
+        return {
+            "type": self.type,
+            "at": self.at,
+            "link": self.link,
+            "run": asdict(self.run),
+            "alert": self.alert.payload(),
+        }
+
+
+def message_of(transition: Transition, run: Run | None, series: Series | None, page_url: str) -> Message:
+    """The message about this transition; what the rule wrote wins over what the series says."""
+    detail = transition.detail
+    value, baseline = number(detail.get("value")), number(detail.get("baseline"))
+    url = f"{page_url}/runs/{transition.run_id}"
+    return Message(
+        type=_TYPES.get(transition.kind, f"alert.{transition.kind}"),
+        at=iso(transition.at),
+        link=url,
+        run=RunFacts(
+            id=transition.run_id,
+            project=run.project if run else "",
+            name=run.name if run else transition.run_id,
+            url=url,
+        ),
+        alert=AlertFacts(
+            rule=transition.rule,
+            title=text(detail.get("title")) or transition.rule.replace("-", " ").capitalize(),
+            severity=transition.severity,
+            episode=transition.episode,
+            family=text(detail.get("family")) or (series.family if series else None),
+            series=series.key if series else text(detail.get("series")),
+            statistic=series.statistic if series else text(detail.get("statistic")),
+            place=(series.place if series else text(detail.get("place"))) or None,
+            unit=(series.unit if series else text(detail.get("unit"))) or None,
+            step=transition.step,
+            since_step=transition.since_step,
+            value=value,
+            baseline=baseline,
+            threshold=number(detail.get("threshold")),
+            share_of_baseline=share(value, baseline),
+            forecast=_forecast(detail.get("forecast")),
+            message=text(detail.get("message")),
+            reason=text(detail.get("reason")),
+            runbook=_runbook(detail.get("runbook")),
+        ),
+    )
+
+
+def trial_message(channel_name: str, page_url: str, now: float) -> Message:
+    """A message that nobody can take for an alert."""
+    return Message(
+        type="channel.test",
+        at=iso(now),
+        link=page_url,
+        run=RunFacts(id="test", project="test", name="test", url=page_url),
+        alert=AlertFacts(
+            rule="test",
+            title="Test message",
+            severity="warning",
+            episode=0,
+            message=f"Foreshock can reach this channel ({channel_name}). No run is in trouble: somebody pressed *test*.",
+        ),
+    )
+
+
+def iso(seconds: float) -> str:
+    """Seconds since the epoch as people and programs both read them."""
+    return (
+        datetime.fromtimestamp(seconds, timezone.utc)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
+
+
+def number(value: object) -> Number:
+    """A finite number as it is, a non-finite one by its name, anything else as nothing."""
+    if isinstance(value, str):
+        return value if value in _NON_FINITE else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if math.isfinite(value):
+        return float(value)
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def share(value: Number, baseline: Number) -> Number:
+    """Value over baseline, where that says something: both finite, the baseline above zero."""
+    if isinstance(value, float) and isinstance(baseline, float) and baseline > 0:
+        return number(value / baseline)
+    return None
+
+
+def text(value: object) -> str | None:
+    """A non-empty string, or nothing."""
+    return value.strip() or None if isinstance(value, str) else None
+
+
+def _forecast(value: object) -> Mapping[str, int] | None:
+    if not isinstance(value, Mapping):
+        return None
+    low, high = number(value.get("low_steps")), number(value.get("high_steps"))
+    if not isinstance(low, float) or not isinstance(high, float):
+        return None
+    return {"low_steps": round(low), "high_steps": round(high)}
+
+
+def _runbook(value: object) -> Runbook:
+    if not isinstance(value, Mapping):
+        return Runbook()
+    return Runbook(
+        meaning=text(value.get("meaning")),
+        check=tuple(filter(None, map(text, _listed(value.get("check"))))),
+        tries=tuple(filter(None, map(_advice, _listed(value.get("try"))))),
+    )
+
+
+def _listed(value: object) -> Sequence[object]:
+    if isinstance(value, list | tuple):
+        return value
+    return () if value is None else (value,)
+
+
+def _advice(value: object) -> Advice | None:
+    if isinstance(value, Mapping):
+        what = text(value.get("text"))
+        return Advice(what, text(value.get("source"))) if what else None
+    what = text(value)
+    return Advice(what) if what else None

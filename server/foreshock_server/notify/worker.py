@@ -1,0 +1,133 @@
+"""Due deliveries -> sent and recorded. Several workers in several processes share the outbox; each claims what it sends."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+from foreshock_server import models
+from foreshock_server.bus import Bus
+from foreshock_server.db import Database
+from foreshock_server.notify.channel import Channel, NotDelivered
+from foreshock_server.notify.kinds import open_channel
+from foreshock_server.notify.message import message_of
+from foreshock_server.settings import Settings
+from foreshock_server.store import outbox
+
+log = logging.getLogger(__name__)
+
+SENDERS = 8  # threads; with PER_CHANNEL sends to one channel, three slow receivers leave room for a fourth
+_LOOK_AGAIN = 0.25  # seconds between looks for new work while a slow send is in course
+
+
+class Deliverer:
+    """Owns the threads that send. One `run_once` at a time."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        bus: Bus,
+        *,
+        open_channel: Callable[[models.Channel], Channel] = open_channel,
+        clock: Callable[[], float] = time.time,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._bus = bus
+        self._open = open_channel
+        self._clock = clock
+        self._chance = chance
+        self._pool = ThreadPoolExecutor(SENDERS, thread_name_prefix="foreshock-deliver")
+        self._closing = threading.Event()
+
+    def run_once(self) -> int:
+        """Send what is due, and what becomes due meanwhile; counts the outcomes recorded. A slow receiver holds no other."""
+        sends: set[Future[None]] = set()
+        outcomes = 0
+        while not self._closing.is_set():
+            for parcel in self._claim(SENDERS - len(sends)):
+                sends.add(self._pool.submit(self._deliver, parcel))
+            if not sends:
+                break
+            done, sends = wait(sends, _LOOK_AGAIN, FIRST_COMPLETED)
+            for send in done:
+                send.result()
+                outcomes += 1
+        return outcomes
+
+    def next_due(self) -> float | None:
+        """When `run_once` next has something to do, in seconds since the epoch; None when nothing waits."""
+        with self._database.reading() as session:
+            return outbox.next_due(session, self._clock())
+
+    def close(self) -> None:
+        """Send nothing more. What is in course ends by its deadline; what was not recorded is sent again by another."""
+        self._closing.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _claim(self, room: int) -> list[outbox.Parcel]:
+        now = self._clock()
+        if room <= 0:
+            return []
+        with self._database.reading() as session:  # looking is free; SQLite's one writer is not
+            due = outbox.next_due(session, now)
+        if due is None or due > now:
+            return []
+        with self._database.writing() as session:
+            return outbox.parcels(session, outbox.claim(session, now, limit=room))
+
+    def _deliver(self, parcel: outbox.Parcel) -> None:
+        delivery = parcel.delivery
+        try:
+            self._send(parcel)
+        except NotDelivered as problem:
+            with self._database.writing() as session:
+                final = outbox.failed(
+                    session,
+                    delivery,
+                    self._clock(),
+                    str(problem),
+                    retry_after=problem.retry_after,
+                    permanent=problem.permanent,
+                    refused=problem.refused,
+                    chance=self._chance(),
+                )
+            log.log(
+                logging.ERROR if final else logging.WARNING,
+                "%s of %s in run %s not delivered to channel %s, try %d%s: %s",
+                delivery.kind,
+                delivery.rule,
+                delivery.run_id,
+                delivery.channel_id,
+                delivery.tries,
+                "; given up" if final else "",
+                problem,
+            )
+        else:
+            with self._database.writing() as session:
+                outbox.delivered(session, delivery, self._clock())
+        self._bus.publish(delivery.run_id)
+
+    def _send(self, parcel: outbox.Parcel) -> None:
+        if parcel.transition is None:
+            raise NotDelivered("the run was deleted before this was sent", permanent=True)
+        if parcel.channel is None:
+            raise NotDelivered("the channel was deleted before this was sent", permanent=True)
+        if not parcel.channel.enabled:
+            raise NotDelivered("the channel was disabled before this was sent", permanent=True)
+        message = message_of(parcel.transition, parcel.run, parcel.series, self._settings.page_url)
+        try:
+            self._open(parcel.channel).send(message, parcel.delivery.id)
+        except NotDelivered:
+            raise
+        except Exception as error:  # a fault of ours in one channel must not stop the others, nor stay unseen
+            log.exception("our fault, while sending to channel %s", parcel.channel.id)
+            raise NotDelivered(
+                f"a fault of Foreshock's ({type(error).__name__}); the server's log has it"
+            ) from error

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
 from foreshock_server import migrate
+from foreshock_server.app import create_app
 from foreshock_server.db import Database
 from foreshock_server.settings import Settings
 
@@ -70,4 +72,17 @@ def database(database_url: str) -> Iterator[Database]:
 @pytest.fixture
 def settings(database_url: str, tmp_path: Path) -> Settings:
     """Settings over that database, with nothing taken from the environment but what the test sets."""
-    return Settings(database_url=database_url, data_dir=tmp_path, workers=False)
+    # TestClient calls the server "testserver", and a server without a key answers to no name but its own
+    return Settings(
+        database_url=database_url, data_dir=tmp_path, workers=False, public_url="http://testserver"
+    )
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[TestClient]:
+    """The whole application over an empty database; `client.app.state` has what is inside."""
+    database = Database(settings.url)
+    migrate.to_head(database)
+    database.close()
+    with TestClient(create_app(settings)) as client:
+        yield client

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import queue
 import threading
+import time
+import uuid
 from collections.abc import Callable
 from typing import Protocol
 
+log = logging.getLogger(__name__)
+
 Listener = Callable[[str], None]
+
+_CHANNEL = "foreshock"
+_MOST_WAITING = 1000  # hints
+_REDIS_PATIENCE = 2.0  # seconds
 
 
 class Bus(Protocol):
@@ -17,6 +27,9 @@ class Bus(Protocol):
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call the listener, from any thread, for each hint; the returned function ends it."""
+
+    def problem(self) -> str | None:
+        """What keeps hints from other processes away; None when nothing does."""
 
     def close(self) -> None:
         """Stop listening."""
@@ -34,7 +47,10 @@ class LocalBus:
         with self._lock:
             listeners = list(self._listeners.values())
         for listener in listeners:
-            listener(run_id)
+            try:
+                listener(run_id)
+            except Exception:  # whoever publishes must not pay for whoever listens
+                log.exception("a listener failed on a hint about run %s", run_id)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         with self._lock:
@@ -51,3 +67,89 @@ class LocalBus:
     def close(self) -> None:
         with self._lock:
             self._listeners.clear()
+
+    def problem(self) -> str | None:
+        """Nothing can be wrong with it."""
+        return None
+
+
+class RedisBus:
+    """Between processes, by Redis' publish and subscribe; within this one even while Redis is away."""
+
+    def __init__(self, url: str) -> None:
+        import redis  # only where it is used: the `scale` extra brings it
+
+        self._local = LocalBus()
+        self._origin = uuid.uuid4().hex
+        self._redis = redis.Redis.from_url(
+            url, socket_timeout=_REDIS_PATIENCE, socket_connect_timeout=_REDIS_PATIENCE, decode_responses=True
+        )
+        self._waiting: queue.Queue[str] = queue.Queue(_MOST_WAITING)
+        self._closing = threading.Event()
+        self._threads = [
+            threading.Thread(
+                target=self._keep, args=(work,), name=f"foreshock-bus-{work.__name__}", daemon=True
+            )
+            for work in (self._send, self._receive)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def publish(self, run_id: str) -> None:
+        self._local.publish(run_id)
+        try:
+            self._waiting.put_nowait(run_id)
+        except queue.Full:
+            pass  # a hint lost: whoever listens looks by itself before long
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        return self._local.subscribe(listener)
+
+    def problem(self) -> str | None:
+        """Why Redis does not answer; None when it does."""
+        try:
+            self._redis.ping()
+        except Exception as error:  # noqa: BLE001 (any failure is the answer)
+            return f"{type(error).__name__}: {error}"
+        return None
+
+    def close(self) -> None:
+        self._closing.set()
+        self._local.close()
+        for thread in self._threads:
+            thread.join(_REDIS_PATIENCE + 1)
+        self._redis.close()
+
+    def _keep(self, work: Callable[[], None]) -> None:
+        wait = 0.2
+        while not self._closing.is_set():
+            began = time.monotonic()
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 (hints must never end a process)
+                log.warning("Redis does not answer, hints stay within this process: %s", error)
+            wait = 0.2 if time.monotonic() - began > 30 else min(wait * 2, 5.0)
+            self._closing.wait(wait)
+
+    def _send(self) -> None:
+        while not self._closing.is_set():
+            try:
+                run_id = self._waiting.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            self._redis.publish(_CHANNEL, f"{self._origin} {run_id}")
+
+    def _receive(self) -> None:
+        with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:  # type: ignore[no-untyped-call]  # redis leaves it untyped
+            subscription.subscribe(_CHANNEL)
+            while not self._closing.is_set():
+                message = subscription.get_message(timeout=0.5)
+                if message is not None:
+                    origin, _, run_id = str(message["data"]).partition(" ")
+                    if origin != self._origin:
+                        self._local.publish(run_id)
+
+
+def open_bus(redis_url: str | None) -> Bus:
+    """Between processes when there is a Redis, else within this one."""
+    return RedisBus(redis_url) if redis_url else LocalBus()

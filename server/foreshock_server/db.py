@@ -26,7 +26,8 @@ class Database:
             if self.is_sqlite
             else self.engine.execution_options(isolation_level="REPEATABLE READ")
         )
-        self._readers = sessionmaker(steady, expire_on_commit=False)
+        # "steady": what it reads is committed, so it may be remembered (store/columns.py)
+        self._readers = sessionmaker(steady, expire_on_commit=False, info={"steady": True})
         # SQLite has one writer anyway; queueing here costs less than its busy handler, which polls.
         self._one_writer = threading.Lock()
 

@@ -69,9 +69,15 @@ class BlockTooLarge(DomainError):
 
 
 class Unauthorized(DomainError):
-    """This server wants a key: send `Authorization: Bearer KEY`, or open /login in the browser."""
+    """This server wants a key: send `Authorization: Bearer KEY`, or sign in with it on the page."""
 
     status = 401
+
+
+class Forbidden(DomainError):
+    """The request comes from another site; open Foreshock's own page instead."""
+
+    status = 403
 
 
 class DatabaseAway(DomainError):

@@ -8,11 +8,19 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, text
 
 from foreshock_server.db import Database
 
 _LOCK = 0x666F7265  # "fore": the advisory lock under which PostgreSQL migrates
+
+
+class NewerDatabase(Exception):
+    """The database was migrated by a later release; install that release, or restore a backup from before."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
 
 
 def upgrade(connection: Connection, revision: str = "head") -> None:
@@ -34,7 +42,10 @@ def pending(connection: Connection) -> list[str]:
     """The revisions that this database lacks, oldest first."""
     script = ScriptDirectory.from_config(_config(connection))
     current = MigrationContext.configure(connection).get_current_heads()
-    have = {revision.revision for revision in script.iterate_revisions(current, "base")} if current else set()
+    try:
+        have = {one.revision for one in script.iterate_revisions(current, "base")} if current else set()
+    except CommandError:  # it carries a revision that this release does not know
+        raise NewerDatabase from None
     return [
         revision.revision
         for revision in reversed(list(script.walk_revisions()))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
 
 
 class Settings(BaseSettings):
@@ -13,37 +15,43 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FORESHOCK_", extra="ignore")
 
-    host: str = Field("127.0.0.1", description="address to listen on; anything but loopback needs an api_key")
-    port: int = Field(8642, ge=0, le=65535, description="port to listen on; 0 takes a free one and prints it")
-    data_dir: Path = Field(Path("foreshock-data"), description="where the embedded database lives")
-    database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in data_dir")
+    host: str = Field(
+        default="127.0.0.1", description="address to listen on; anything but loopback needs an api_key"
+    )
+    port: int = Field(
+        default=8642, ge=0, le=65535, description="port to listen on; 0 takes a free one and prints it"
+    )
+    data_dir: Path = Field(default=Path("foreshock-data"), description="where the embedded database lives")
+    database_url: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite in data_dir")
     redis_url: str | None = Field(
-        None, description="hints between several processes; default: within this one"
+        default=None, description="hints between several processes; default: within this one"
     )
     public_url: str | None = Field(
-        None, description="address of the page as people reach it, for links in alerts"
+        default=None, description="address of the page as people reach it, for links in alerts"
     )
     api_key: SecretStr | None = Field(
-        None, description="when set, every request must carry it as a bearer token"
+        default=None, description="when set, every request must carry it as a bearer token"
     )
     slack_webhook_url: SecretStr | None = Field(
-        None, description="a Slack incoming webhook that gets every alert"
+        default=None, description="a Slack incoming webhook that gets every alert"
     )
-    webhook_url: str | None = Field(None, description="a URL that gets every alert as a signed JSON POST")
+    webhook_url: str | None = Field(
+        default=None, description="a URL that gets every alert as a signed JSON POST"
+    )
     webhook_secret: SecretStr | None = Field(
-        None, description="whsec_… key that signs webhook messages (Standard Webhooks)"
+        default=None, description="whsec_… key that signs webhook messages (Standard Webhooks)"
     )
     rules_dir: Path | None = Field(
-        None, description="folder of further rule packs (*.yaml), beside the built-in ones"
+        default=None, description="folder of further rule packs (*.yaml), beside the built-in ones"
     )
     max_block_bytes: int = Field(
-        16 * 2**20, ge=1024, description="largest block accepted, after decompression"
+        default=16 * 2**20, ge=1024, description="largest block accepted, after decompression"
     )
     silent_after: float = Field(
-        60.0, gt=0, description="seconds without a block after which a running run counts as silent"
+        default=60.0, gt=0, description="seconds without a block after which a running run counts as silent"
     )
     workers: bool = Field(
-        True,
+        default=True,
         description="evaluate rules and send alerts in this process; off where `foreshock worker` does it",
     )
 
@@ -53,6 +61,14 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'foreshock.db'}"
 
     @property
+    def shown_url(self) -> str:
+        """The database in use, as a log may name it."""
+        return make_url(self.url).render_as_string(hide_password=True)
+
+    @property
     def page_url(self) -> str:
-        """Where links in messages point."""
-        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+        """Where links in messages point: `public_url`, else the address we listen on, as another machine would name it."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
+        host = socket.gethostname() if self.host in ("", "0.0.0.0", "::") else self.host  # noqa: S104 (compared, not bound)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"

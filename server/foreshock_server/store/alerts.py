@@ -34,7 +34,7 @@ def firing(session: Session, run_id: str) -> list[dict[str, Any]]:
             "message": alert.reading.get("message", ""),
             "episode": alert.episode,
         }
-        for alert, key in session.execute(query).tuples()
+        for alert, key in session.execute(query)
     ]
 
 
@@ -46,7 +46,7 @@ def alerts_of(session: Session, run_id: str) -> list[tuple[Alert, Series]]:
         .where(Alert.run_id == run_id)
         .order_by(Alert.rule, Alert.series_id)
     )
-    return list(session.execute(query).tuples())
+    return list(session.execute(query))
 
 
 def transitions_of(session: Session, run_id: str) -> list[tuple[Transition, Series]]:
@@ -57,7 +57,7 @@ def transitions_of(session: Session, run_id: str) -> list[tuple[Transition, Seri
         .where(Transition.run_id == run_id)
         .order_by(Transition.created_at, Transition.step, Transition.rule, Transition.series_id)
     )
-    return list(session.execute(query).tuples())
+    return list(session.execute(query))
 
 
 def counts(session: Session, run_ids: Collection[str]) -> dict[str, dict[tuple[str, str], int]]:
@@ -68,6 +68,6 @@ def counts(session: Session, run_ids: Collection[str]) -> dict[str, dict[tuple[s
         .where(Alert.run_id.in_(run_ids))
         .group_by(Alert.run_id, Alert.state, Alert.severity)
     )
-    for run_id, state, severity, number in session.execute(query).tuples():
+    for run_id, state, severity, number in session.execute(query):
         found.setdefault(run_id, {})[state, severity] = number
     return found

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, load_only
 
-from foreshock_server.models import Block, Frame, Writer
+from foreshock_server.models import Block, Writer
+from foreshock_server.store.columns import Columns, read
 from foreshock_server.store.once import insert_once
 from foreshock_server.store.rows import RowGroup, decode_rows, encode_rows
 
@@ -22,22 +20,11 @@ __all__ = [
     "append",
     "blocks_after",
     "decode_rows",
+    "is_settled",
+    "raise_floor",
     "read",
     "unevaluated",
 ]
-
-
-@dataclass(frozen=True)
-class Columns:
-    """All readings of one series: by attempt, then writer, then in the order in which they were recorded."""
-
-    steps: NDArray[np.int64]
-    times: NDArray[np.float64]
-    values: NDArray[np.float64]
-    attempts: NDArray[np.int32]
-
-    def __len__(self) -> int:
-        return len(self.steps)
 
 
 @dataclass(frozen=True)
@@ -49,12 +36,24 @@ class StoredBlock:
     rows: list[RowGroup]
 
 
-def append(session: Session, writer: Writer, seq: int, rows: Sequence[RowGroup], now: float) -> bool:
-    """True when the block was stored now, False when this seq is settled; moves the writer's acknowledgement on.
+def is_settled(session: Session, writer: Writer, seq: int) -> bool:
+    """True when this block is stored, or lies below the floor.
 
-    A seq below the floor is settled too: its writer has given it up and counted it, so storing a late copy
-    would count its readings twice, and the acknowledged part of a writer never changes again.
+    Below the floor its writer has given it up and counted it lost, so storing a late copy would count its
+    readings twice. It also means that the acknowledged part of a writer never changes again.
     """
+    if seq <= writer.acked_seq:
+        return True
+    return (
+        session.get(
+            Block, (writer.run_id, writer.attempt, writer.writer, seq), options=[load_only(Block.seq)]
+        )
+        is not None
+    )
+
+
+def append(session: Session, writer: Writer, seq: int, rows: Sequence[RowGroup], now: float) -> bool:
+    """True when the block was stored now, False when this seq is settled; moves the writer's acknowledgement on."""
     stored = False
     if seq > writer.acked_seq:
         ends = [(int(group.steps[0]), int(group.steps[-1])) for group in rows]
@@ -135,69 +134,4 @@ def blocks_after(
         .order_by(Block.seq)
         .limit(limit)
     )
-    return [
-        StoredBlock(number, at, decode_rows(rows)) for number, at, rows in session.execute(query).tuples()
-    ]
-
-
-def read(
-    session: Session,
-    run_id: str,
-    series_ids: Collection[int],
-    first: int | None = None,
-    last: int | None = None,
-) -> dict[int, Columns]:
-    """All readings of these series with first <= step <= last; a series without readings has empty columns."""
-    wanted = set(series_ids)
-    parts: dict[int, list[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], int]]] = (
-        defaultdict(list)
-    )
-    places: dict[tuple[int, str, int], list[tuple[int, int]]] = {}
-    for frame in session.scalars(select(Frame).where(Frame.run_id == run_id)):
-        found = [(number, j) for j, number in enumerate(frame.series_ids) if number in wanted]
-        if found:
-            places[frame.attempt, frame.writer, frame.frame] = found
-    for attempt, writer in sorted({(attempt, writer) for attempt, writer, _ in places}):
-        query = (
-            select(Block.rows)
-            .where(Block.run_id == run_id, Block.attempt == attempt, Block.writer == writer)
-            .order_by(Block.seq)
-        )
-        if first is not None:
-            query = query.where(Block.last_step >= first)
-        if last is not None:
-            query = query.where(Block.first_step <= last)
-        for data in session.scalars(query.execution_options(yield_per=500)):
-            for group in decode_rows(data):
-                for number, j in places.get((attempt, writer, group.frame), ()):
-                    keep = slice(None) if group.absent is None else ~group.absent[:, j]
-                    parts[number].append(
-                        (
-                            group.steps[keep],
-                            group.times[keep],
-                            group.values[keep, j].astype(np.float64),
-                            attempt,
-                        )
-                    )
-    return {number: _join(parts[number], first, last) for number in wanted}
-
-
-def _join(
-    parts: list[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], int]],
-    first: int | None,
-    last: int | None,
-) -> Columns:
-    if not parts:
-        return Columns(np.empty(0, np.int64), np.empty(0), np.empty(0), np.empty(0, np.int32))
-    steps = np.concatenate([part[0] for part in parts])
-    times = np.concatenate([part[1] for part in parts])
-    values = np.concatenate([part[2] for part in parts])
-    attempts = np.repeat(np.array([part[3] for part in parts], np.int32), [len(part[0]) for part in parts])
-    if first is not None or last is not None:
-        keep = np.ones(len(steps), np.bool_)
-        if first is not None:
-            keep &= steps >= first
-        if last is not None:
-            keep &= steps <= last
-        steps, times, values, attempts = steps[keep], times[keep], values[keep], attempts[keep]
-    return Columns(steps, times, values, attempts)
+    return [StoredBlock(number, at, decode_rows(rows)) for number, at, rows in session.execute(query)]

@@ -10,7 +10,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-_DTYPES = {"f32": np.dtype("<f4"), "f64": np.dtype("<f8")}
+DTYPES: dict[str, np.dtype[Any]] = {"f32": np.dtype("<f4"), "f64": np.dtype("<f8")}
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def decode_rows(data: bytes) -> list[RowGroup]:
 
 def _group(one: dict[str, Any]) -> RowGroup:
     steps = np.frombuffer(one["steps"], dtype="<i8")
-    values = np.frombuffer(one["values"], dtype=_DTYPES[one["dtype"]]).reshape(len(steps), -1)
+    values = np.frombuffer(one["values"], dtype=DTYPES[one["dtype"]]).reshape(len(steps), -1)
     absent = None
     if one["absent"] is not None:
         bits = np.unpackbits(np.frombuffer(one["absent"], np.uint8), count=values.size, bitorder="little")

@@ -135,11 +135,22 @@ def list_runs(
     project: str | None = None,
     limit: int = 100,
     before: tuple[float, str] | None = None,
+    *,
+    state: str | None = None,
+    quiet_since: float | None = None,
+    quiet: bool = False,
 ) -> list[Run]:
-    """Latest first by (updated_at, id); `before` is that pair of the last one seen."""
+    """Latest first by (updated_at, id); `before` is that pair of the last one seen.
+
+    With `quiet_since`, only runs without a change since then (`quiet`), or only those with one.
+    """
     query = select(Run).order_by(Run.updated_at.desc(), Run.id.desc()).limit(limit)
     if project is not None:
         query = query.where(Run.project == project)
+    if state is not None:
+        query = query.where(Run.state == state)
+    if quiet_since is not None:
+        query = query.where(Run.updated_at < quiet_since if quiet else Run.updated_at >= quiet_since)
     if before is not None:
         query = query.where(tuple_(Run.updated_at, Run.id) < before)
     return list(session.scalars(query))

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from foreshock_server.errors import Invalid, UnknownSeries
+from foreshock_server.errors import MalformedBlock, UnknownSeries
 from foreshock_server.models import Frame, Series
 from foreshock_server.store.once import insert_once
 
@@ -63,9 +63,15 @@ def register_frames(
 ) -> None:
     """Store the frames and name their new series; a frame sent again changes nothing. Call it under `lock_run`."""
     for frame in frames:
-        if session.get(Frame, (run_id, attempt, writer, frame.frame)) is not None:
-            continue
+        known = session.get(Frame, (run_id, attempt, writer, frame.frame))
         ids = _register(session, run_id, frame.series)
+        if known is not None:
+            if (known.dtype, known.series_ids) != (frame.dtype, ids):
+                raise MalformedBlock(
+                    f"Frame {frame.frame} of this writer has other series already; give a new set a new number.",
+                    field="frames",
+                )
+            continue
         insert_once(
             session,
             Frame,
@@ -93,7 +99,7 @@ def _register(session: Session, run_id: str, series: Sequence[NewSeries]) -> lis
         query = select(Series.key_hash, Series.series_id).where(
             Series.run_id == run_id, Series.key_hash.in_(hashes[start : start + 500])
         )
-        known.update((digest, number) for digest, number in session.execute(query).tuples())
+        known.update((digest, number) for digest, number in session.execute(query))
     last = session.scalar(select(func.max(Series.series_id)).where(Series.run_id == run_id)) or 0
     fresh = []
     for digest, one in zip(hashes, series, strict=True):
@@ -119,8 +125,9 @@ def _register(session: Session, run_id: str, series: Sequence[NewSeries]) -> lis
             )
         )
     if last > MOST_SERIES:
-        raise Invalid(
-            f"A run may have {MOST_SERIES:,} series at most; watch fewer modules or log fewer names."
+        raise MalformedBlock(
+            f"A run may have {MOST_SERIES:,} series at most; watch fewer modules or log fewer names.",
+            field="frames",
         )
     session.add_all(fresh)
     session.flush()

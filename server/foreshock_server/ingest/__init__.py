@@ -1,0 +1,1 @@
+"""POSTed bytes -> stored blocks: decode, validate, store once, acknowledge."""

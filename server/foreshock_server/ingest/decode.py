@@ -1,0 +1,111 @@
+"""Bytes of a request -> the plain object in them, in bounded memory; MalformedBlock or BlockTooLarge otherwise.
+
+Whoever can reach the port can send anything, so nothing here trusts a length that the sender wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import Any, NoReturn
+
+import msgpack
+
+from foreshock_server.errors import BlockTooLarge, MalformedBlock
+
+MSGPACK = "application/x-foreshock-block"
+JSON = "application/json"
+MOST_CONTAINERS = 100_000  # maps and lists in one block: an empty one costs a byte to send and sixty to hold
+
+
+def decompress(body: bytes, encoding: str, limit: int) -> bytes:
+    """The body without its Content-Encoding, never more than `limit` bytes of it."""
+    if encoding in ("", "identity"):
+        plain = body
+    elif encoding == "gzip":
+        plain = _gunzip(body, limit)
+    else:
+        raise MalformedBlock(
+            f"Content-Encoding {encoding!r} is not understood; send gzip or no encoding.",
+            field="Content-Encoding",
+        )
+    if len(plain) > limit:
+        raise BlockTooLarge(f"The block is larger than {limit:,} bytes; send fewer steps at a time.")
+    return plain
+
+
+def parse(body: bytes, media_type: str) -> object:
+    """What the bytes say, as maps, lists, text, numbers and bytes."""
+    if media_type == MSGPACK:
+        return _msgpack(body)
+    if media_type == JSON:
+        return _json(body)
+    raise MalformedBlock(
+        f"Content-Type {media_type or '(none)'!r} is not a block; send {MSGPACK} or {JSON}.",
+        field="Content-Type",
+    )
+
+
+def _gunzip(body: bytes, limit: int) -> bytes:
+    stream = zlib.decompressobj(wbits=31)
+    try:
+        plain = stream.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise MalformedBlock(f"The body is not gzip: {error}.", field="Content-Encoding") from error
+    if len(plain) > limit:
+        raise BlockTooLarge(
+            f"The block is larger than {limit:,} bytes after decompression; send fewer steps at a time."
+        )
+    if not stream.eof or stream.unused_data:
+        raise MalformedBlock("The gzip body is cut off, or something follows it.", field="Content-Encoding")
+    return plain
+
+
+def _msgpack(body: bytes) -> object:
+    containers = 0
+
+    def count(container: Any) -> Any:
+        nonlocal containers
+        containers += 1
+        if containers > MOST_CONTAINERS:
+            raise MalformedBlock(f"A block may hold {MOST_CONTAINERS:,} maps and lists at most.", field="")
+        return container
+
+    def refuse(code: int, _data: bytes) -> NoReturn:
+        raise MalformedBlock(
+            f"The block holds a msgpack extension (type {code}); send plain types only.", field=""
+        )
+
+    try:
+        return msgpack.unpackb(
+            body,
+            raw=False,
+            strict_map_key=True,
+            object_hook=count,
+            list_hook=count,
+            ext_hook=refuse,
+            max_array_len=MOST_CONTAINERS,
+            max_map_len=1000,
+        )
+    except UnicodeDecodeError as error:
+        raise MalformedBlock(f"A string of the block is not UTF-8: {error.reason}.", field="") from error
+    except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as error:
+        # StackError (too deep) and the length limits are ValueErrors; some of msgpack's errors have no text
+        raise MalformedBlock(
+            f"The body is not one msgpack object within the limits: {error or type(error).__name__}.",
+            field="",
+        ) from error
+
+
+def _json(body: bytes) -> object:
+    def refuse(name: str) -> NoReturn:
+        raise MalformedBlock(f'{name} is not JSON; write it as a string: "{name}".', field="")
+
+    try:
+        return json.loads(body.decode(), parse_constant=refuse)
+    except UnicodeDecodeError as error:
+        raise MalformedBlock(f"The body is not UTF-8: {error.reason}.", field="") from error
+    except RecursionError as error:
+        raise MalformedBlock("The body is nested too deeply.", field="") from error
+    except ValueError as error:
+        raise MalformedBlock(f"The body is not JSON: {error}.", field="") from error

@@ -1,0 +1,171 @@
+"""Run rows -> runs as people read them: state, losses, what the monitor cost, verdict, lead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from foreshock_server.models import Run, Series, Writer
+from foreshock_server.query.leads import Leads, last_of
+from foreshock_server.settings import Settings
+from foreshock_server.store import alerts
+from foreshock_server.store.runs import RUNNING, list_attempts
+
+SILENT = "silent"
+
+
+def state_of(run: Run, settings: Settings, now: float) -> str:
+    """running, finished, failed; or silent: running as far as we were told, but nothing came for a while."""
+    if run.state == RUNNING and now - run.updated_at > settings.silent_after:
+        return SILENT
+    return run.state
+
+
+def verdict_of(counts: Mapping[tuple[str, str], int]) -> str:
+    """The worst of a run's alerts in one word, from their counts by (state, severity); none: no rule has looked yet."""
+    if not counts:
+        return "none"
+    firing = {severity for (state, severity), number in counts.items() if state == alerts.FIRING and number}
+    if "critical" in firing:
+        return "collapsing"
+    return "watch" if firing else "fine"
+
+
+def overhead_percent(costs: Sequence[Mapping[str, Any]]) -> float | None:
+    """Our time on the training threads as a share of their wall time, over all writers that said; None: none did."""
+    wall = sum(cost.get("wall_seconds", 0.0) for cost in costs)
+    ours = sum(cost.get("training_seconds", 0.0) for cost in costs if "wall_seconds" in cost)
+    return round(100.0 * ours / wall, 4) if wall > 0 else None
+
+
+def as_json(
+    session: Session, runs: Sequence[Run], leads: Leads, settings: Settings, now: float
+) -> list[dict[str, Any]]:
+    """The runs as a list shows them, in the same order."""
+    ids = [run.id for run in runs]
+    writers: dict[str, list[Writer]] = {}
+    for writer in session.scalars(select(Writer).where(Writer.run_id.in_(ids))):
+        writers.setdefault(writer.run_id, []).append(writer)
+    counts = alerts.counts(session, ids)
+    sparks = leads.of(session, runs)
+    return [
+        {
+            "id": run.id,
+            "project": run.project,
+            "name": run.name,
+            "state": state_of(run, settings, now),
+            "created_at": run.created_at,
+            "updated_at": run.updated_at,
+            "revision": run.revision,
+            "last_step": run.last_step,
+            "points": run.points,
+            "dropped": sum(writer.dropped for writer in writers.get(run.id, [])),
+            "lost": _lost(writers.get(run.id, [])),
+            "overhead_percent": overhead_percent([writer.cost for writer in writers.get(run.id, [])]),
+            "verdict": verdict_of(counts.get(run.id, {})),
+            "firing": sum(
+                number for (state, _), number in counts.get(run.id, {}).items() if state == alerts.FIRING
+            ),
+            "lead": sparks.get(run.id),
+            "url": f"{settings.page_url}/runs/{run.id}",
+        }
+        for run in runs
+    ]
+
+
+def details(session: Session, run: Run, writers: Sequence[Writer]) -> dict[str, Any]:
+    """What the page of one run shows beyond the list."""
+    return {
+        "config": run.config,
+        "attempts": [
+            {
+                "attempt": attempt.attempt,
+                "state": attempt.state,
+                "started_at": attempt.started_at,
+                "finished_at": attempt.finished_at,
+                "info": attempt.info,
+                "writers": [
+                    {
+                        "writer": writer.writer,
+                        "acked": writer.acked_seq,
+                        "final": writer.final_seq,  # null: not told; more than acked: blocks are still on their way
+                        "dropped": writer.dropped,
+                        "lost": writer.lost,
+                        "cost": writer.cost,
+                        "seen_at": writer.seen_at,
+                    }
+                    for writer in writers
+                    if writer.attempt == attempt.attempt
+                ],
+            }
+            for attempt in list_attempts(session, run.id)
+        ],
+    }
+
+
+def series_json(series: Series) -> dict[str, Any]:
+    """A series as people read it."""
+    return {
+        "key": series.key,
+        "statistic": series.statistic,
+        "family": series.family,
+        "place": series.place,
+        "labels": series.labels,
+        "unit": series.unit,
+        "dtype": series.dtype,
+        "about": series.about,
+        "first_step": series.first_step,
+        "last_step": series.last_step,
+        "last": last_of(series),
+        "points": series.points,
+        "nonfinite": series.nonfinite,
+    }
+
+
+def projects(session: Session) -> list[dict[str, Any]]:
+    """Every project with the number of its runs, the latest first."""
+    query = (
+        select(Run.project, func.count(), func.max(Run.updated_at))
+        .group_by(Run.project)
+        .order_by(func.max(Run.updated_at).desc())
+    )
+    return [
+        {"project": name, "runs": number, "updated_at": at} for name, number, at in session.execute(query)
+    ]
+
+
+def statistics(session: Session) -> list[dict[str, Any]]:
+    """Every statistic that any run recorded, with one description of it."""
+    place = func.row_number().over(
+        partition_by=(Series.statistic, Series.family), order_by=(Series.run_id.desc(), Series.series_id)
+    )
+    ranked = select(Series.run_id, Series.series_id, place.label("place")).subquery()
+    query = (
+        select(Series)
+        .join(ranked, (Series.run_id == ranked.c.run_id) & (Series.series_id == ranked.c.series_id))
+        .where(ranked.c.place == 1)
+        .order_by(Series.family, Series.statistic)
+    )
+    return [
+        {
+            "statistic": series.statistic,
+            "family": series.family,
+            "unit": series.unit,
+            "title": series.about.get("title"),
+            "low": series.about.get("low"),
+            "high": series.about.get("high"),
+            "source": series.about.get("source"),
+        }
+        for series in session.scalars(query)
+    ]
+
+
+def _lost(writers: Sequence[Writer]) -> dict[str, int]:
+    lost: dict[str, int] = {}
+    for writer in writers:
+        for reason, number in writer.lost.items():
+            lost[reason] = lost.get(reason, 0) + number
+    return lost

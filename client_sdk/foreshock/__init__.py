@@ -1,0 +1,25 @@
+"""The public names. Importing them imports neither torch nor numpy-heavy code of ours, and starts no thread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .control import Alert, StopTraining
+from .opening import init
+from .run import Run
+
+if TYPE_CHECKING:
+    from .client import Client, ForeshockError
+
+__all__ = ["Alert", "Client", "ForeshockError", "Run", "StopTraining", "__version__", "init"]
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Queries are for notebooks: a training script that never asks does not pay for loading them."""
+    if name in ("Client", "ForeshockError"):
+        from . import client
+
+        return getattr(client, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,172 @@
+"""Rows in any order of frames -> the row groups of blocks: order within each series is kept, equal frames stand together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .guard import say_once
+from .losses import Losses
+from .series import FrameSpec, SeriesSpec
+from .wire import Rows, Values
+
+SETS = 64  # distinct sets of names that become frames; after that each new name is a frame of its own
+NAMES = 10_000  # series that one process may name; a name made from the step number would fill any store
+LONGEST_NAME = 200
+
+
+class HostFrames:
+    """What the loop logged at one step, a mapping of names to numbers -> float64 frames with their values."""
+
+    def __init__(self, losses: Losses, labels: tuple[tuple[str, str], ...], family: str = "training") -> None:
+        self._losses = losses
+        self._labels = labels
+        self._family = family
+        self._sets: dict[tuple[str, ...], tuple[FrameSpec, tuple[str, ...]]] = {}
+        self._by_names: dict[tuple[str, ...], FrameSpec] = {}
+        self._single: dict[str, FrameSpec] = {}
+        self._names: dict[str, bool] = {}  # name -> may it be recorded?
+
+    def split(
+        self, logged: Mapping[str, Any]
+    ) -> Iterator[tuple[FrameSpec, NDArray[np.float64], NDArray[np.bool_] | None]]:
+        """Frame, values, and which of them are no readings after all."""
+        known = self._sets.get(tuple(logged))
+        if known is None:
+            names = tuple(sorted(name for name in logged if self._allowed(name)))
+            frame = self._by_names.get(names)
+            if not names:
+                return
+            if frame is None and len(self._by_names) >= SETS:
+                for name in names:
+                    yield self._lone(name), *self._numbers((name,), logged)
+                return
+            if frame is None:
+                frame = self._by_names[names] = FrameSpec(tuple(self._spec(name) for name in names))
+            known = frame, names
+            if len(self._sets) < 16 * SETS:  # the same names in another order
+                self._sets[tuple(logged)] = known
+        frame, names = known
+        yield frame, *self._numbers(names, logged)
+
+    def _numbers(
+        self, names: tuple[str, ...], logged: Mapping[str, Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_] | None]:
+        try:
+            return np.array([logged[name] for name in names], np.float64), None
+        except (OverflowError, TypeError, ValueError):  # an integer beyond float64, say
+            pass
+        values = np.zeros(len(names))
+        absent = np.zeros(len(names), np.bool_)
+        for position, name in enumerate(names):
+            try:
+                values[position] = float(logged[name])
+            except (OverflowError, TypeError, ValueError):
+                absent[position] = True
+                self._losses.add("not a float64")
+        return values, absent
+
+    def _allowed(self, name: str) -> bool:
+        """Whether the contract can carry the name; if not, that is counted, and said once."""
+        allowed = self._names.get(name)
+        if allowed is None:
+            if len(self._names) >= NAMES:
+                say_once(
+                    ("names", id(self)),
+                    "more than %d names were logged, such as %.60r; further ones are dropped",
+                    NAMES,
+                    name,
+                )
+                self._losses.add("too many names")
+                return False
+            allowed = 1 <= len(name) <= LONGEST_NAME and name.isprintable() and not set(name) & set("{}")
+            self._names[name] = allowed
+            if not allowed:
+                say_once(
+                    ("name", name),
+                    "cannot record %.60r: name it with 1 to %d printable characters, no braces",
+                    name,
+                    LONGEST_NAME,
+                )
+        if not allowed:
+            self._losses.add("name not allowed")
+        return allowed
+
+    def _lone(self, name: str) -> FrameSpec:
+        if name not in self._single:
+            self._single[name] = FrameSpec((self._spec(name),))
+        return self._single[name]
+
+    def _spec(self, name: str) -> SeriesSpec:
+        return SeriesSpec(statistic=name, family=self._family, labels=self._labels, dtype="f64")
+
+
+class Groups:
+    """Rows of frames -> the fewest row groups that keep every series in order of arrival."""
+
+    def __init__(self) -> None:
+        self._closed: list[Rows] = []
+        self._growing: dict[int, _Growing] = {}
+        self._alone = False
+        self.bytes = 0
+        self.readings = 0
+
+    def add(
+        self,
+        frame: int,
+        step: int,
+        time: float,
+        values: Values,
+        absent: NDArray[np.bool_] | None,
+        *,
+        alone: bool,
+    ) -> None:
+        """One row. `alone`: no other frame holds its series, so that groups of such frames may grow side by side."""
+        growing = self._growing.get(frame)
+        if (self._growing and not (alone and self._alone) and growing is None) or (
+            growing and growing.steps[-1] > step
+        ):
+            self._close()
+            growing = None
+        if growing is None:
+            growing = self._growing[frame] = _Growing(frame)
+        self._alone = alone
+        growing.steps.append(step)
+        growing.times.append(time)
+        growing.values.append(values)
+        growing.absent.append(absent)
+        self.bytes += 16 + values.nbytes
+        self.readings += values.size - (0 if absent is None else int(absent.sum()))
+
+    def take(self) -> list[Rows]:
+        """All groups; what follows begins anew."""
+        self._close()
+        taken, self._closed = self._closed, []
+        self.bytes = self.readings = 0
+        return taken
+
+    def _close(self) -> None:
+        self._closed.extend(growing.rows() for growing in self._growing.values())
+        self._growing = {}
+
+
+class _Growing:
+    def __init__(self, frame: int) -> None:
+        self.frame = frame
+        self.steps: list[int] = []
+        self.times: list[float] = []
+        self.values: list[Values] = []
+        self.absent: list[NDArray[np.bool_] | None] = []
+
+    def rows(self) -> Rows:
+        values: Values = np.stack(self.values)  # type: ignore[assignment] # all of one frame, so of one dtype
+        absent = None
+        if any(mask is not None for mask in self.absent):
+            nothing = np.zeros(values.shape[1], np.bool_)
+            absent = np.stack([nothing if mask is None else mask for mask in self.absent])
+        return Rows(
+            self.frame, np.array(self.steps, np.int64), np.array(self.times, np.float64), values, absent
+        )

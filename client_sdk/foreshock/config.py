@@ -1,0 +1,169 @@
+"""Arguments, then environment, then defaults -> one frozen Config, checked once, its key hidden from repr."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+DEFAULT_URL = "http://127.0.0.1:8642"
+KINDS = (
+    "activations",
+    "features",
+    "log",
+    "optimiser",
+    "policy",
+    "views",
+)  # of readings that a schedule can thin out
+_RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ON = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+    "": False,
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """What one run must know. A field is the argument of `init` and the variable FORESHOCK_<FIELD>; a README table lists all."""
+
+    url: str = field(default=DEFAULT_URL, metadata={"about": "address of the server"})
+    api_key: str | None = field(
+        default=None, repr=False, metadata={"about": "sent to the server as a bearer token"}
+    )
+    dir: Path = field(default=Path(".foreshock"), metadata={"about": "where the spool lives"})
+    project: str = field(default="default", metadata={"about": "what the run belongs to"})
+    run: str | None = field(
+        default=None, metadata={"about": "id of the run to begin or to resume; the same on every rank"}
+    )
+    name: str | None = field(
+        default=None, metadata={"about": "what people call the run; made up when absent"}
+    )
+    attempt: int | None = field(
+        default=None, metadata={"about": "which life of the run this is; counted when absent"}
+    )
+    disabled: bool = field(
+        default=False, metadata={"about": "1: every call does nothing; no file, no thread"}
+    )
+    offline: bool = field(default=False, metadata={"about": "1: only spool; `foreshock sync` ships later"})
+    spool_max_bytes: int = field(
+        default=2**30,
+        metadata={"about": "bound of one process's spool; beyond it the oldest readings go, counted"},
+    )
+    flush_seconds: float = field(
+        default=10.0, metadata={"about": "how long finish and exit may wait for the server"}
+    )
+    every: Mapping[str, int] = field(
+        default_factory=dict,
+        metadata={"about": "steps between readings, by kind: `activations=50,optimiser=100`"},
+    )
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "every", dict(self.every))
+        object.__setattr__(self, "url", self.url.rstrip("/"))
+        object.__setattr__(self, "dir", Path(self.dir))
+        for complaint in self._complaints():
+            raise ValueError(complaint)
+
+    def __repr__(self) -> str:
+        shown = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.repr)
+        return f"Config({', '.join(shown)}, api_key={'***' if self.api_key else None})"
+
+    def _complaints(self) -> list[str]:
+        found = []
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            found.append(f"url is {self.url!r}; write the server's address, such as {DEFAULT_URL!r}")
+        if self.run is not None and not _RUN_ID.fullmatch(self.run):
+            found.append(f"run is {self.run!r}; write 1 to 64 letters, digits, '.', '_' or '-'")
+        for what in ("project", "name"):
+            text = getattr(self, what)
+            if text is not None and not (1 <= len(text) <= 200 and text.isprintable()):
+                found.append(f"{what} is {text!r}; write 1 to 200 printable characters")
+        if self.attempt is not None and self.attempt < 1:
+            found.append(f"attempt is {self.attempt}; the first life of a run is 1")
+        if self.spool_max_bytes < 2**16:
+            found.append(f"spool_max_bytes is {self.spool_max_bytes}; write at least 65536")
+        if not 0 <= self.flush_seconds < float("inf"):
+            found.append(
+                f"flush_seconds is {self.flush_seconds}; write a number of seconds, 0 to wait for nothing"
+            )
+        for kind, steps in self.every.items():
+            if kind not in KINDS:
+                found.append(f"every names {kind!r}; it can name {', '.join(KINDS)}")
+            elif steps < 1:
+                found.append(f"every[{kind!r}] is {steps}; write 1 for each step, 50 for one step in fifty")
+        return found
+
+    @classmethod
+    def resolve(cls, environ: Mapping[str, str] | None = None, **arguments: Any) -> Config:
+        """The Config of these arguments; what is None is taken from the environment, or else is the default."""
+        environ = os.environ if environ is None else environ
+        chosen: dict[str, Any] = {}
+        for setting in fields(cls):
+            variable = f"FORESHOCK_{setting.name.upper()}"
+            if (given := arguments.pop(setting.name, None)) is not None:
+                chosen[setting.name] = _checked(setting.name, given)
+            elif (text := environ.get(variable, "").strip()) != "":
+                chosen[setting.name] = _parsed(setting.name, variable, text)
+        if arguments:
+            raise TypeError(
+                f"init does not know {', '.join(sorted(arguments))}; it knows {', '.join(f.name for f in fields(cls))}"
+            )
+        return cls(**chosen)
+
+
+def _checked(name: str, value: Any) -> Any:
+    """An argument of the right type, or an error that names the right one."""
+    if name == "dir" and isinstance(value, (str, os.PathLike)):
+        return Path(value)
+    if name == "flush_seconds" and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if name == "every" and isinstance(value, str):
+        return _every(name, value)
+    if name == "every" and isinstance(value, Mapping):
+        if all(isinstance(kind, str) and type(steps) is int for kind, steps in value.items()):
+            return dict(value)
+        raise TypeError(f"every is {value!r}; write a mapping such as {{'activations': 50}}")
+    wanted = {"attempt": int, "spool_max_bytes": int, "disabled": bool, "offline": bool}.get(name, str)
+    if type(value) is not wanted and not (wanted is str and isinstance(value, str)):
+        raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; write a {wanted.__name__}")
+    return value
+
+
+def _parsed(name: str, variable: str, text: str) -> Any:
+    """What a variable says, or an error that names the variable."""
+    if name in ("disabled", "offline"):
+        if text.lower() not in _ON:
+            raise ValueError(f"{variable} is {text!r}; write 1 or 0")
+        return _ON[text.lower()]
+    if name in ("attempt", "spool_max_bytes", "flush_seconds"):
+        kind = float if name == "flush_seconds" else int
+        try:
+            return kind(text)
+        except ValueError:
+            raise ValueError(f"{variable} is {text!r}; write a number") from None
+    if name == "every":
+        return _every(variable, text)
+    return Path(text) if name == "dir" else text
+
+
+def _every(source: str, text: str) -> dict[str, int]:
+    """`activations=50,weights=100` -> a mapping."""
+    pairs = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        kind, equals, steps = item.partition("=")
+        if not equals or not steps.strip().isdigit():
+            raise ValueError(f"{source} says {item!r}; write it like activations=50,weights=100")
+        pairs[kind.strip()] = int(steps)
+    return pairs

@@ -1,0 +1,195 @@
+"""The object a training loop holds: watches, takes numbers, closes steps, hears alerts; costs microseconds and never raises."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from .config import Config
+from .control import Alert, Alerts, Control, StopTraining
+from .guard import guard, say_once
+from .observers import Observers
+
+if TYPE_CHECKING:
+    import torch
+    from typing_extensions import Self
+
+    from .observe import WatchTable
+    from .session import Session
+
+Callback = TypeVar("Callback", bound=Callable[[Alert], object])
+
+_LOG, _STEP, _FINISH, _WATCH = guard("log"), guard("step"), guard("finish"), guard("watch")
+_NOTHING: Mapping[str, Any] = {}
+
+
+class Run:
+    """One life of a training run, made by `foreshock.init`.
+
+    Disabled, after finish() and in a fork's child it is inert: every call does nothing.
+    """
+
+    def __init__(self, config: Config, run_id: str, name: str, attempt: int, control: Control) -> None:
+        self.id = run_id
+        self.name = name
+        self.project = config.project
+        self.attempt = attempt
+        self.observe = Observers(self)
+        self._config = config
+        self._control = control
+        self.session: Session | None = None  # None: inert; for our own modules
+        self._ended: Session | None = None
+        self._pid = os.getpid()
+
+    # -- what the loop calls ------------------------------------------------------------------------------------
+
+    def log(self, numbers: Mapping[str, Any] | None = None, /, **more: Any) -> None:
+        """Record numbers with the step in course: of Python, of numpy, 0-d tensors (not synchronised here), nested mappings of these.
+
+        Of two numbers for one name in one step the last counts. What is not a number is counted, and said once per name.
+        """
+        if self.session is not None:
+            with _LOG:
+                self.session.log(_NOTHING if numbers is None else numbers, more)
+
+    def step(self, step: int | None = None) -> None:
+        """Close the step: number 0, 1, 2, … or the one given. Then alert callbacks run; their StopTraining is all that it raises."""
+        if self.session is None:
+            return
+        with _STEP:
+            if os.getpid() != self._pid:  # forked by code that runs no fork handlers
+                self.abandon()
+                return
+            self.session.step(step)
+        if self._control.news:
+            self._control.speak()
+
+    def watch(
+        self,
+        model: torch.nn.Module,
+        *,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
+    ) -> WatchTable | None:
+        """Put probes on modules and, at the optimizer's boundary, on gradients and weights; print the result to see where.
+
+        Without patterns a sensible choice is made; `include` and `exclude` are globs over the names of modules.
+        """
+        if self.session is not None:
+            with _WATCH:
+                return self.session.instruments().watch(
+                    model, include=include, exclude=exclude, optimizer=optimizer
+                )
+        return None
+
+    def finish(self, state: str = "finished") -> None:
+        """End the attempt as "finished" or "failed". Waits for the server at most FORESHOCK_FLUSH_SECONDS; once is enough."""
+        session = self.session
+        if session is None:
+            return
+        with _FINISH:
+            if os.getpid() != self._pid:
+                self.abandon()
+                return
+            if state not in ("finished", "failed"):
+                say_once(
+                    ("state", self.id),
+                    "finish(%.60r): a run ends 'finished' or 'failed'; it is kept as finished",
+                    state,
+                )
+                state = "finished"
+            try:
+                ended = session.finish(state)
+            finally:
+                self.session, self._ended = None, session
+            ended.report(self._config)
+
+    # -- alerts -------------------------------------------------------------------------------------------------
+
+    @property
+    def alerts(self) -> Alerts:
+        """The alerts that are firing now, as far as the server's answers have told this process."""
+        return self._control.alerts
+
+    @overload
+    def on_alert(self, rule: Callback, /) -> Callback: ...
+    @overload
+    def on_alert(
+        self, rule: str | None = None, /, *, resolved: bool = False
+    ) -> Callable[[Callback], Callback]: ...
+    def on_alert(self, rule: Any = None, /, *, resolved: bool = False) -> Any:
+        """Decorate what step() shall call with each new Alert (of the rule, if named); or, if `resolved`, with each that ends.
+
+        What it raises is said once and forgotten, but for `foreshock.StopTraining`, which leaves step().
+        """
+        if callable(rule):
+            self._control.listen(rule, None, resolved)
+            return rule
+
+        def listen(callback: Callback) -> Callback:
+            self._control.listen(callback, rule, resolved)
+            return callback
+
+        return listen
+
+    # -- what can be asked --------------------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        """The run's page."""
+        session = self.session or self._ended
+        courier = session.pipeline.courier if session is not None else None
+        return (courier.page if courier is not None else None) or f"{self._config.url}/runs/{self.id}"
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """Readings that will never arrive, by reason."""
+        session = self.session or self._ended
+        return session.pipeline.losses.by_reason() if session is not None else {}
+
+    @property
+    def cost(self) -> Mapping[str, float]:
+        """What the monitor took of the training thread since the first step was closed: seconds of all, ours, and percent."""
+        session = self.session or self._ended
+        wall, ours = (session.wall_seconds, session.training_seconds) if session is not None else (0.0, 0.0)
+        return {"wall_seconds": wall, "training_seconds": ours, "percent": 100 * ours / wall if wall else 0.0}
+
+    @property
+    def spool(self) -> Path | None:
+        """Where readings wait until the server has them; None when nothing was written."""
+        session = self.session or self._ended
+        return session.pipeline.spool.where if session is not None else None
+
+    # -- beginning and end --------------------------------------------------------------------------------------
+
+    def begin(self, session: Session) -> None:
+        """Record from here on. For `init`; a second call changes nothing."""
+        if self.session is None and self._ended is None:
+            self.session = session
+
+    def abandon(self) -> None:
+        """Become inert without touching a file: for a fork's child, where the files are the parent's."""
+        session, self.session = self.session, None
+        if session is not None:
+            session.pipeline.abandon()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        meant = (
+            kind is None
+            or issubclass(kind, StopTraining)
+            or (isinstance(error, SystemExit) and not error.code)
+        )
+        self.finish("finished" if meant else "failed")
+
+    def __repr__(self) -> str:
+        life = "" if self.session is not None else ", inert"
+        return f"<foreshock run {self.project}/{self.name} {self.id}, attempt {self.attempt}{life}>"

@@ -1,0 +1,154 @@
+"""What a live run is made of: numbers and steps in, rows on their way out; unguarded, so that Run can guard it as one."""
+
+from __future__ import annotations
+
+import operator
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .config import Config
+from .control import Control
+from .guard import guard, say_once
+from .intake import Intake
+from .pipeline import Ended, Pipeline
+from .recorder import HostRow, Writer
+from .transport import Transport
+
+if TYPE_CHECKING:
+    import torch
+
+    from .finish import StepRow
+    from .observe import Instruments
+
+_DEVICE, _HOOKS = guard("closing the device's row"), guard("removing the hooks")
+_INT64 = range(-(2**63), 2**63)
+
+
+class Session:
+    """One life of a run, from init to finish, in the process that began it."""
+
+    def __init__(
+        self,
+        config: Config,
+        run: str,
+        writer: Writer,
+        body: Mapping[str, Any],
+        control: Control,
+        *,
+        place: tuple[int, int],
+        transport: Transport | None,
+        on_disk: bool,
+        slow_facts: Any,
+    ) -> None:
+        self.pipeline = Pipeline(
+            config,
+            run,
+            writer,
+            body,
+            control,
+            transport=transport,
+            on_disk=on_disk,
+            slow_facts=slow_facts,
+            device_drops=self._device_drops,
+        )
+        self.wall_seconds = 0.0  # since the first step was closed
+        self._intake = Intake(run, self.pipeline.losses, self._log_tensor)
+        self._config = config
+        self._run = run
+        self._place = place
+        self._instruments: Instruments | None = None
+        self._last_step = -1
+        self._first: tuple[float, float] | None = (
+            None  # when the first step was closed; what we had cost by then
+        )
+        self._own = 0.0  # seconds of the training thread, without those of the instruments
+
+    def log(self, numbers: Mapping[str, Any], more: Mapping[str, Any]) -> None:
+        """Add to the step in course."""
+        began = time.perf_counter()
+        try:
+            if numbers:
+                self._intake.take(numbers)
+            if more:
+                self._intake.take(more)
+        finally:
+            self._own += time.perf_counter() - began
+
+    def step(self, given: object = None) -> None:
+        """Close the step in course."""
+        began = time.perf_counter()
+        now = time.time()
+        step = self._last_step = self._numbered(given)
+        if self._first is None:
+            self._first = (began, self._own + self._theirs)
+        self.wall_seconds = began - self._first[0]
+        before = self._theirs
+        if self._instruments is not None:
+            with _DEVICE:
+                self._instruments.step(step, now)
+        logged = self._intake.close()
+        self.pipeline.put(HostRow(step, now, logged, self.wall_seconds, self.training_seconds), len(logged))
+        self._own += time.perf_counter() - began - (self._theirs - before)
+
+    @property
+    def training_seconds(self) -> float:
+        """What we took of the training thread since the first step was closed."""
+        return self._own + self._theirs - self._first[1] if self._first is not None else 0.0
+
+    @property
+    def _theirs(self) -> float:
+        return self._instruments.cost if self._instruments is not None else 0.0
+
+    def instruments(self) -> Instruments:
+        """Made when first needed: only they import torch."""
+        if self._instruments is None:
+            from .observe import Instruments
+
+            rank, world_size = self._place
+            self._instruments = Instruments(
+                every=self._config.every,
+                rank=rank,
+                world_size=world_size if rank else 1,  # the first rank keeps plain names
+                on_row=self._arrived,
+            )
+        return self._instruments
+
+    def finish(self, state: str) -> Ended:
+        """Deliver what is left, within the time of the settings."""
+        deadline = time.monotonic() + self._config.flush_seconds
+        if self._intake:
+            self.step(None)
+        if self._instruments is not None:
+            with _HOOKS:
+                self._instruments.close(self._config.flush_seconds / 2)
+        return self.pipeline.finish(state, max(0.0, deadline - time.monotonic()))
+
+    def _numbered(self, given: object) -> int:
+        following = self._last_step + 1
+        if given is None:
+            return following
+        try:
+            step: int | None = operator.index(given)  # type: ignore[arg-type] # that it may be no number is what we ask
+        except TypeError:
+            step = int(given) if isinstance(given, float) and given.is_integer() else None
+        if step is None or step not in _INT64:
+            say_once(("step", self._run), "step(%.60r) is no step number; it is kept as %d", given, following)
+            return following
+        if step < self._last_step:
+            say_once(
+                ("back", self._run),
+                "step(%d) came after step %d; it is kept, but rules read steps forwards",
+                step,
+                self._last_step,
+            )
+        return step
+
+    def _arrived(self, row: StepRow) -> None:
+        self.pipeline.put(row, len(row.values))
+
+    def _log_tensor(self, name: str, tensor: torch.Tensor) -> None:
+        self.instruments().log_tensor(name, tensor)
+
+    def _device_drops(self) -> int:
+        return self._instruments.dropped if self._instruments is not None else 0

@@ -18,10 +18,10 @@ Row = NDArray[np.float32]
 class Collector(Protocol[Note]):
     """Carries the rows of one device; the note travels beside the row on the host."""
 
-    dropped: int  # values
+    dropped: int  # readings
 
-    def send(self, parts: Sequence[Tensor], note: Note) -> bool:
-        """Copy the parts, in order, as one row; False when it had to be dropped."""
+    def send(self, parts: Sequence[Tensor], note: Note, readings: int) -> bool:
+        """Copy the parts, in order, as one row; False when it, and so many readings, had to be dropped."""
 
     def poll(self) -> list[tuple[Note, Row]]:
         """The rows that have arrived since the last call, oldest first."""
@@ -38,9 +38,9 @@ class HostCollector(Generic[Note]):
         self._arrived: deque[tuple[Note, Row]] = deque()
         self._most = most
 
-    def send(self, parts: Sequence[Tensor], note: Note) -> bool:
+    def send(self, parts: Sequence[Tensor], note: Note, readings: int) -> bool:
         if len(self._arrived) >= self._most:
-            self.dropped += sum(part.numel() for part in parts)
+            self.dropped += readings
             return False
         row = torch.cat([part.reshape(-1) for part in parts])
         self._arrived.append(
@@ -93,6 +93,7 @@ class _Slot(Generic[Note]):
         self.stamp_host = primitives.host_buffer(1)
         self.note: Note | None = None
         self.size = 0
+        self.readings = 0
         self.stamp = 0.0
 
 
@@ -112,18 +113,19 @@ class DeviceRing(Generic[Note]):
         self._flying: deque[_Slot[Note]] = deque()
         self._sent = 0
 
-    def send(self, parts: Sequence[Tensor], note: Note) -> bool:
+    def send(self, parts: Sequence[Tensor], note: Note, readings: int) -> bool:
         size = sum(part.numel() for part in parts)
         slot = self._slots[self._sent % len(self._slots)]
         if slot.note is not None or self._primitives.capturing():  # emptied by poll() alone
-            self.dropped += size
+            self.dropped += readings
             return False
         if slot.device.numel() < size:  # only here, between two steps, and never while the slot is on its way
             roomy = 1 << (size - 1).bit_length()
             slot.device = self._primitives.device_buffer(roomy)
             slot.host = self._primitives.host_buffer(roomy)
         self._sent += 1
-        slot.note, slot.size, slot.stamp = note, size, float(self._sent % self.STAMPS)
+        slot.note, slot.size, slot.readings = note, size, readings
+        slot.stamp = float(self._sent % self.STAMPS)
         torch.cat([part.reshape(-1) for part in parts], out=slot.device[:size])
         slot.stamp_device.fill_(slot.stamp)
         slot.ready.record(self._primitives.main_stream())
@@ -141,7 +143,7 @@ class DeviceRing(Generic[Note]):
             note, slot.note = slot.note, None
             mirror = slot.host[: slot.size].numpy()  # sync: none left, the copy's event is done
             if float(slot.stamp_host[0]) != slot.stamp:  # sync: none left, the same event covers the stamp
-                self.dropped += slot.size  # the event lied: better no number than a wrong one
+                self.dropped += slot.readings  # the event lied: better no number than a wrong one
                 continue
             if note is not None:
                 arrived.append((note, mirror.copy()))

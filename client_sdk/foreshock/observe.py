@@ -5,18 +5,32 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.optimizer import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from .collector import Collector, DeviceRing, HostCollector
 from .finish import StepRow
+from .guard import say_once
 from .op import forget, observe, register
+from .probes import features as feature_inputs
 from .probes import policy as policy_inputs
+from .probes.activations import attach
+from .probes.choose import places
+from .probes.embeddings import Embeddings
+from .probes.optimiser import OptimiserProbe
+from .probes.table import Watched, WatchTable
 from .series import FrameSpec, SeriesSpec
 from .site import Clock, Site
+from .spectra import Spectra
+from .statistics import embedding
 from .statistics import policy as policy_statistics
-from .statistics.table import TRAINING
+from .statistics.table import STATISTICS, TRAINING
+
+__all__ = ["Instruments", "StepRow", "WatchTable"]
 
 EVERY: Mapping[str, int] = {
     "policy": 1,
@@ -26,19 +40,23 @@ EVERY: Mapping[str, int] = {
     "views": 1,
     "log": 1,
 }
-FRAMES = 64  # distinct sets of sites; beyond that each site becomes a frame of its own
+FRAMES = 64  # distinct sets of sites; beyond that a site is a frame of its own
 SEED = 0x5E15  # of the private generators: the user's random numbers are never touched
+UNSEEN_AFTER = 2  # steps
 
 
 @dataclass(frozen=True)
 class _Note:
     step: int
     time: float
-    sites: tuple[Site, ...]
+    frame: FrameSpec
 
 
 class Instruments:
-    """Measures what it is shown, gathers it when the step closes, and hands on what has arrived."""
+    """Measures what it is shown, gathers it when the step closes, and hands on what has arrived.
+
+    Of each kind the first showing in a step is recorded, so that one record is one batch.
+    """
 
     def __init__(
         self,
@@ -58,6 +76,11 @@ class Instruments:
         self._frames: dict[tuple[int, ...], FrameSpec] = {}
         self._collectors: dict[torch.device, Collector[_Note]] = {}
         self._generators: dict[torch.device, torch.Generator] = {}
+        self._spectra = Spectra(self._clock, lambda device: new_collector(device, slots=1))
+        self._handles: list[RemovableHandle] = []
+        self._watched: set[int] = set()  # ids of hooked modules
+        self._models = 0
+        self._unseen: list[tuple[int, list[Site]]] = []  # (when to look, at what)
         self._closed = False
 
     @property
@@ -68,7 +91,52 @@ class Instruments:
     @property
     def dropped(self) -> int:
         """Readings lost because the device did not get rid of earlier ones in time."""
-        return sum(collector.dropped for collector in self._collectors.values())
+        return self._spectra.dropped + sum(collector.dropped for collector in self._collectors.values())
+
+    def watch(
+        self,
+        model: nn.Module,
+        *,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
+        optimizer: Optimizer | None = None,
+    ) -> WatchTable:
+        """Hook the model's blocks, layers or stages and whatever optimizer steps its parameters.
+
+        ``include`` and ``exclude`` are patterns on module names (``*`` one part, ``**`` any). Call it before the first
+        compiled call. A second model's places begin with ``model2.``.
+        """
+        self._models += 1
+        prefix = "" if self._models == 1 else f"model{self._models}."
+        device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        lines, added = [], []
+        for place in places(model, include, exclude):
+            if id(place.module) in self._watched:
+                continue
+            self._watched.add(id(place.module))
+            name = prefix + (place.name or "model")
+            site = self._embeddings(
+                ("activations", name),
+                name,
+                "activations",
+                ("x",),
+                device,
+                channels_first=place.channels_first,
+            )
+            self._handles.append(attach(place, site))
+            added.append(site)
+            every = self._clock.every["activations"]
+            lines.append(
+                Watched(name, type(place.module).__name__, "activations: ranks, spread, non-finite", every)
+            )
+        probe = OptimiserProbe(model, prefix, self._clock, self._optimiser_site, optimizer)
+        self._handles += probe.attach()
+        every = self._clock.every["optimiser"]
+        lines += [
+            Watched(name, "parameters", "gradients, weights, updates", every) for name in probe.places()
+        ]
+        self._unseen.append((self._clock.opened + UNSEEN_AFTER, added))
+        return WatchTable(tuple(lines))
 
     def observe_policy(
         self,
@@ -83,15 +151,17 @@ class Instruments:
         rewards: Tensor | None = None,
         groups: Tensor | int | None = None,
     ) -> None:
-        """Measure a policy's batch; the first call of a step counts, so show the whole batch once if you can.
+        """Measure a policy's batch: entropies, and what else the given tensors allow.
 
-        ``logits`` [sequences, tokens, vocabulary] or [tokens, vocabulary], divided by the temperature of the sampler.
-        ``logprobs`` of the ``actions`` under the policy may be given; else they are computed from the logits.
+        ``logits`` [sequences, tokens, vocabulary] or [tokens, vocabulary], divided by the sampler's temperature;
+        ``mask``, ``actions`` and log-probabilities per token; ``advantages`` per token or sequence; ``rewards`` per
+        sequence; ``groups`` one integer per reward, or the size of a group. The log-probabilities of the actions are
+        computed from the logits unless ``logprobs`` gives them.
         """
-        if self._closed or not self._clock.due("policy"):
+        if self._skips("policy"):
             return
         started = time.perf_counter()
-        flat = policy_inputs.flatten(
+        given = policy_inputs.flatten(
             logits,
             mask=mask,
             actions=actions,
@@ -103,42 +173,65 @@ class Instruments:
             groups=groups,
         )
         most = policy_inputs.tokens_at_most(logits.shape[-1])
-        if len(flat["valid"]) > most:
-            flat["uniform"] = self._uniform(len(flat["valid"]), logits.device)
-        names = tuple(flat)
+        if len(given["valid"]) > most:
+            given["uniform"] = self._uniform(len(given["valid"]), logits.device)
+        names, device = tuple(given), logits.device
 
         def measure(tensors: Sequence[Tensor]) -> Tensor:
             return policy_statistics.measure(dict(zip(names, tensors, strict=True)), most)
 
-        key = ("policy", names, logits.device)
-        site = self._sites.get(key) or self._add(
-            key,
-            Site(
-                "policy",
-                "policy",
-                self._named(policy_statistics.series(names)),
-                measure,
-                self._clock,
-                logits.device,
-            ),
-        )
+        key = ("policy", names, most, device)
+        site = self._sites.get(key)
+        if site is None:
+            site = self._new_site(key, "policy", "policy", policy_statistics.series(names), measure, device)
         self._clock.seconds += time.perf_counter() - started
-        observe(list(flat.values()), site.row, site.index, True)
+        self._show(site, list(given.values()))
+
+    def observe_features(
+        self, name: str, h: Tensor, mask: Tensor | None = None, labels: Tensor | None = None
+    ) -> None:
+        """Measure features [rows, width] or [batch, tokens, width]; with ``labels`` per row also their class structure."""
+        if self._skips("features"):
+            return
+        given = feature_inputs.flatten(h, mask, labels)
+        key = ("features", name, tuple(given), h.device)
+        site = self._sites.get(key) or self._embeddings(key, name, "features", tuple(given), h.device)
+        self._show(site, list(given.values()))
+
+    def observe_views(self, z1: Tensor, z2: Tensor, name: str = "views") -> None:
+        """Measure two views' embeddings [samples, width], row i of both from sample i: each alone, and their distance."""
+        if self._skips("views"):
+            return
+        pair = feature_inputs.pair(z1, z2)
+        for z, view in zip(pair, "ab", strict=True):
+            key = ("views", name, view, z.device)
+            site = self._sites.get(key) or self._embeddings(key, f"{name}.{view}", "views", ("x",), z.device)
+            self._show(site, [z])
+        key = ("views", name, "pair", z1.device)
+        site = self._sites.get(key) or self._new_site(
+            key,
+            name,
+            "views",
+            [STATISTICS[s].series(name) for s in embedding.ALIGNMENT],
+            _alignment,
+            z1.device,
+        )
+        self._show(site, list(pair))
 
     def log_tensor(self, name: str, tensor: Tensor) -> None:
-        """Put a 0-d tensor into this step's row without looking at it; the last one of a step counts."""
+        """Put a tensor of one number into this step's row without looking at it; the last of a step counts."""
         if tensor.numel() != 1:
             raise ValueError(f"{name} has shape {list(tensor.shape)}; log one number: {name}.mean()")
         if self._closed:
             return
         started = time.perf_counter()
-        tensor = tensor.detach()
         key = ("log", name, tensor.device)
         site = self._sites.get(key)
         if site is None:
-            spec = SeriesSpec(statistic=name, family=TRAINING, labels=self._labels)
-            site = self._add(key, Site(name, "log", [spec], lambda xs: xs[0], self._clock, tensor.device))
-        site.row.copy_(tensor.reshape(1))
+            spec = SeriesSpec(statistic=name, family=TRAINING)
+            site = self._new_site(key, name, "log", [spec], lambda xs: xs[0], tensor.device)
+        with torch.no_grad():
+            site.row.copy_(tensor.detach().reshape(1))
         self._clock.recorded[site] = True
         self._clock.seconds += time.perf_counter() - started
 
@@ -151,25 +244,78 @@ class Instruments:
         for site in sorted(self._clock.recorded, key=lambda site: site.index):
             by_device.setdefault(site.row.device, []).append(site)
         for device, sites in by_device.items():
-            self._collector(device).send([site.row for site in sites], _Note(step, time, tuple(sites)))
+            if device not in self._collectors:
+                self._collectors[device] = new_collector(device)
+            for frame, together in self._framed(sites):
+                note = _Note(step, time, frame)
+                self._collectors[device].send([site.row for site in together], note, len(frame.series))
         self._clock.advance()
+        self._spectra.close_step(step, time)
         self._hand_on()
+        if self._unseen:
+            self._look_for_silence()
         self._clock.seconds += _now() - started
 
     def close(self, deadline: float) -> None:
         """Remove every hook, wait at most ``deadline`` seconds for the rows under way, hand them on."""
         self._closed = self._clock.closed = True
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
         for site in self._sites.values():
             forget(site)
         until = _now() + deadline
         self._hand_on()
-        while any(collector.waiting() for collector in self._collectors.values()) and _now() < until:
+        while self._under_way() and _now() < until:
             time.sleep(0.002)
             self._hand_on()
 
-    def _add(self, key: object, site: Site) -> Site:
-        self._sites[key] = register(site)
+    def _skips(self, kind: str) -> bool:
+        return self._closed or not self._clock.due(kind)
+
+    def _show(self, site: Site, tensors: list[Tensor]) -> None:
+        observe(tensors, site.row, site.index, True)
+
+    def _new_site(
+        self,
+        key: object,
+        place: str,
+        kind: str,
+        specs: Sequence[SeriesSpec],
+        measure: Callable[[Sequence[Tensor]], Tensor],
+        device: torch.device,
+    ) -> Site:
+        site = register(Site(place, kind, self._named(specs), measure, self._clock, device))
+        self._sites[key] = site
         return site
+
+    def _embeddings(
+        self,
+        key: object,
+        place: str,
+        kind: str,
+        given: tuple[str, ...],
+        device: torch.device,
+        *,
+        channels_first: bool = False,
+    ) -> Site:
+        measure = Embeddings(
+            place,
+            given,
+            source=self._spectra.source(kind),
+            spectra=self._spectra,
+            uniform=self._uniform,
+            named=self._named,
+            channels_first=channels_first,
+        )
+        measure.site = self._new_site(key, place, kind, measure.specs(), measure, device)
+        return measure.site
+
+    def _optimiser_site(
+        self, key: object, place: str, specs: Sequence[SeriesSpec], device: torch.device
+    ) -> Site:
+        key = ("optimiser", key, device)
+        return self._sites.get(key) or self._new_site(key, place, "optimiser", specs, _nothing, device)
 
     def _named(self, specs: Sequence[SeriesSpec]) -> list[SeriesSpec]:
         if not self._labels:
@@ -182,29 +328,59 @@ class Instruments:
             generator = self._generators[device] = torch.Generator(device).manual_seed(SEED)
         return torch.rand(count, generator=generator, device=device)
 
-    def _collector(self, device: torch.device) -> Collector[_Note]:
-        found = self._collectors.get(device)
-        if found is None:
-            if device.type == "cuda":
-                from .cuda import CudaPrimitives  # needs a device to exist
-
-                found = DeviceRing(CudaPrimitives(device))
-            else:
-                found = HostCollector()
-            self._collectors[device] = found
-        return found
-
-    def _frame(self, sites: Sequence[Site]) -> FrameSpec:
+    def _framed(self, sites: list[Site]) -> list[tuple[FrameSpec, list[Site]]]:
         key = tuple(site.index for site in sites)
+        if key not in self._frames and len(self._frames) >= FRAMES and len(sites) > 1:
+            return [pair for site in sites for pair in self._framed([site])]
         frame = self._frames.get(key)
         if frame is None:
             frame = self._frames[key] = FrameSpec(tuple(spec for site in sites for spec in site.specs))
-        return frame
+        return [(frame, sites)]
+
+    def _under_way(self) -> bool:
+        return self._spectra.waiting() > 0 or any(
+            collector.waiting() for collector in self._collectors.values()
+        )
 
     def _hand_on(self) -> None:
-        for collector in self._collectors.values():
-            for note, values in collector.poll():
-                self._on_row(StepRow(note.step, note.time, self._frame(note.sites), values))
+        rows = [
+            StepRow(note.step, note.time, note.frame, values)
+            for collector in self._collectors.values()
+            for note, values in collector.poll()
+        ]
+        for row in (*rows, *self._spectra.arrived()):
+            self._on_row(row)
+
+    def _look_for_silence(self) -> None:
+        due = [sites for when, sites in self._unseen if when <= self._clock.opened]
+        self._unseen = [(when, sites) for when, sites in self._unseen if when > self._clock.opened]
+        silent = [site.place for sites in due for site in sites if site.calls == 0]
+        if silent:
+            say_once(
+                ("silent", tuple(silent)),
+                "after %d steps nothing has been seen of %s. If the model was compiled and called before run.watch(model),"
+                " its graph ignores the hooks: call watch first, or torch._dynamo.reset() after it",
+                UNSEEN_AFTER,
+                ", ".join(silent),
+            )
+
+
+def new_collector(device: torch.device, slots: int = 4) -> Collector[Any]:
+    """The collector for rows that are made on this device."""
+    if device.type != "cuda":
+        return HostCollector()
+    from .cuda import CudaPrimitives  # needs a device to exist
+
+    return DeviceRing(CudaPrimitives(device), slots)
+
+
+def _alignment(tensors: Sequence[Tensor]) -> Tensor:
+    a, b = tensors
+    return embedding.alignment(a, b, torch.ones(len(a), dtype=torch.bool, device=a.device))
+
+
+def _nothing(tensors: Sequence[Tensor]) -> Tensor:
+    raise AssertionError("an optimizer's row is written by its hooks")
 
 
 _now = time.perf_counter

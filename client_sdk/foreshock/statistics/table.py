@@ -193,6 +193,15 @@ def _statistics() -> list[Statistic]:
             "n‖x̄‖²/‖X‖²; Dong et al. 2021, arXiv:2103.03404 (rank collapse)",
             f"0 for an all-zero matrix; {_FEW_ROWS}",
         ),
+        (
+            "class_variability",
+            "",
+            "Width of the classes over the distance between them",
+            0.0,
+            None,
+            "tr Σ_W / tr Σ_B; Papyan, Han & Donoho 2020, arXiv:2008.08186 (NC1, trace form)",
+            "NaN with fewer than two classes",
+        ),
         ("n_eff", "rows", "Rows measured", 0.0, None, "valid, finite, sampled rows", "0 without valid rows"),
         (
             "alignment",

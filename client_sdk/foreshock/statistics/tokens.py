@@ -15,6 +15,7 @@ from .table import ENTROPY_PERCENTILES
 
 COLUMNS = 8192  # vocabulary entries per chunk: bounds the float32 copy of a chunk
 ELEMENTS = 1 << 21  # values per chunk: 8 MiB of float32, a few such at a time
+NOTHING = -200.0  # exp() of it is 0 in float32, and 0 times it is 0: the same as -inf without 0 · inf
 
 LEVELS = tuple(percentile / 100 for percentile in ENTROPY_PERCENTILES)
 YIELDS = (
@@ -61,11 +62,10 @@ def _scan_rows(logits_RV: Tensor, picked_R: Tensor | None, columns: int) -> Tens
         if peak is not None:
             top_R = torch.maximum(peak, top_R)
         centre_R = top_R.masked_fill(top_R == -math.inf, 0.0)  # all -inf so far: -inf − (-inf) would be NaN
-        y = chunk - centre_R[:, None]
+        y = (chunk - centre_R[:, None]).clamp_min_(NOTHING)
         w = y.exp()
-        y = y.masked_fill_(w == 0, 0.0)  # -inf · 0
         wy = w * y
-        sums = w.sum(1), wy.sum(1), (wy * y).sum(1)
+        sums = w.sum(1), wy.sum(1), wy.mul_(y).sum(1)
         if peak is not None and total is not None and first is not None and second is not None:
             empty_R = peak == -math.inf
             shift_R = (peak - centre_R).masked_fill(empty_R, 0.0)

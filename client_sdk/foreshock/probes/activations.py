@@ -1,0 +1,68 @@
+"""Modules in, forward hooks out; each hook hands its module's output to the op and does no arithmetic of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from foreshock.guard import guard
+from foreshock.op import observe
+from foreshock.site import Site
+
+from .choose import Place
+
+_is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", lambda: False)
+
+
+def attach(place: Place, site: Site) -> RemovableHandle:
+    """Watch the module's output. Do it before the first compiled call: a graph that exists does not see new hooks."""
+    return place.module.register_forward_hook(_hook(site))
+
+
+def _hook(site: Site) -> Callable[[nn.Module, Any, Any], None]:
+    def hook(module: nn.Module, args: Any, output: Any) -> None:
+        if torch.compiler.is_compiling():  # no guard: a compiler traces this once, and the op guards itself
+            if _is_exporting():
+                return
+            x = first_floating(output)
+            if x is not None:
+                observe([x.detach()], site.row, site.index, x.requires_grad)
+            return
+        with guard(f"the hook at {site.place}"):
+            x = first_floating(output)
+            if x is not None:
+                observe([_local(x.detach())], site.row, site.index, x.requires_grad)
+
+    return hook
+
+
+def first_floating(output: Any) -> Tensor | None:
+    """The first floating tensor of a module's output, be it a tensor, a tuple, a list or a mapping of them."""
+    if isinstance(output, Tensor):
+        return output if output.is_floating_point() else None
+    if isinstance(output, dict):
+        output = tuple(output.values())
+    if isinstance(output, (tuple, list)):
+        for part in output:
+            if isinstance(part, Tensor) and part.is_floating_point():
+                return part
+    return None
+
+
+def as_rows(x: Tensor, channels_first: bool) -> Tensor:
+    """[…, tokens, width] -> [rows, width]; of images, and of sequences with channels first, one row per position."""
+    if x.dim() < 2:
+        return x.reshape(1, -1)
+    if x.dim() >= 4 or (x.dim() == 3 and channels_first):
+        x = x.movedim(1, -1)
+    return x.reshape(-1, x.shape[-1])
+
+
+def _local(x: Tensor) -> Tensor:
+    """This rank's shard of a distributed tensor; any other tensor as it is."""
+    to_local: Callable[[], Tensor] | None = getattr(x, "to_local", None)
+    return to_local() if to_local is not None else x

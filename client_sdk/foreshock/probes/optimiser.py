@@ -1,0 +1,153 @@
+"""The optimizer's step in; norms of gradients and weights before it, and how far it moved the weights, out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import (
+    Optimizer,
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+from torch.utils.hooks import RemovableHandle
+
+from foreshock.guard import guard
+from foreshock.series import SeriesSpec
+from foreshock.site import Clock, Site
+from foreshock.statistics import parameters
+from foreshock.statistics.table import STATISTICS
+
+from .choose import block_names, parameter_name, place_of
+
+
+@dataclass
+class _Taken:
+    """What was read before the update and waits for what is read after it."""
+
+    site: Site
+    values: Tensor
+    weights: list[list[Tensor]]
+    before: list[Tensor]
+
+
+@dataclass
+class OptimiserProbe:
+    """Reads a model's parameters when an optimizer that holds them steps; the first step of an open step counts.
+
+    Gradients are read as the optimizer gets them: averaged over ranks, unscaled by a GradScaler (which does not step,
+    and so is not seen, when it finds an overflow), and after the loop's own clipping. A fused optimizer that unscales
+    by itself is the exception: its gradients are still scaled. Of a sharded model each rank reads its shard.
+    """
+
+    model: nn.Module
+    prefix: str
+    clock: Clock
+    new_site: Callable[[object, str, Sequence[SeriesSpec], torch.device], Site]
+    only: Optimizer | None = None
+    _taken: dict[int, list[_Taken]] = field(default_factory=dict)
+    _order: list[int] = field(default_factory=list)
+
+    def attach(self) -> list[RemovableHandle]:
+        """Hooks on every optimizer, or on the one given; those that hold none of the model's parameters are let pass."""
+        if self.only is not None:
+            return [
+                self.only.register_step_pre_hook(self._before),
+                self.only.register_step_post_hook(self._after),
+            ]
+        return [
+            register_optimizer_step_pre_hook(self._before),
+            register_optimizer_step_post_hook(self._after),
+        ]
+
+    def places(self) -> list[str]:
+        """The places that the model's parameters are grouped into, in the model's order."""
+        return list(dict.fromkeys(place for place, _ in self._named()))
+
+    def _named(self) -> list[tuple[str, nn.Parameter]]:
+        blocks, clean = block_names(self.model), parameter_name(self.model)
+        return [(self.prefix + place_of(clean(name), blocks), p) for name, p in self.model.named_parameters()]
+
+    def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if self.clock.closed or not self.clock.due("optimiser"):
+            return
+        with guard("the optimizer's hook, before the step"):
+            started = time.perf_counter()
+            self._taken.pop(id(optimizer), None)
+            with torch.no_grad():
+                taken = [
+                    self._read(optimizer, device, named)
+                    for device, named in self._by_device(optimizer).items()
+                ]
+            self._taken[id(optimizer)] = [one for one in taken if one is not None]
+            self.clock.seconds += time.perf_counter() - started
+
+    def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        taken = self._taken.pop(id(optimizer), None)
+        if not taken or self.clock.closed:
+            return
+        with guard("the optimizer's hook, after the step"), torch.no_grad():
+            started = time.perf_counter()
+            for one in taken:
+                ratios = parameters.update_ratios(one.before, parameters.samples(one.weights))
+                one.site.row.copy_(torch.cat([one.values, ratios]))
+                self.clock.recorded[one.site] = True
+            self.clock.seconds += time.perf_counter() - started
+
+    def _by_device(self, optimizer: Optimizer) -> dict[torch.device, list[tuple[str, Tensor, Tensor]]]:
+        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        found: dict[torch.device, list[tuple[str, Tensor, Tensor]]] = {}
+        for place, p in self._named():
+            gradient = p.grad
+            if id(p) not in held or gradient is None or gradient.is_sparse or not p.numel():
+                continue
+            weight, gradient = _local(p.detach()), _local(gradient.detach())
+            if weight.numel():
+                found.setdefault(weight.device, []).append((place, weight, gradient))
+        return found
+
+    def _read(
+        self, optimizer: Optimizer, device: torch.device, named: list[tuple[str, Tensor, Tensor]]
+    ) -> _Taken | None:
+        places = list(dict.fromkeys(place for place, _, _ in named))
+        weights = [[weight for at, weight, _ in named if at == place] for place in places]
+        gradients = [[gradient for at, _, gradient in named if at == place] for place in places]
+        if id(optimizer) not in self._order:
+            self._order.append(id(optimizer))
+        number = self._order.index(id(optimizer))
+        labels = {"optimizer": str(number)} if number else {}
+        site = self.new_site((id(self), number, tuple(places)), "optimiser", series(places, labels), device)
+        if site in self.clock.recorded:
+            return None
+        values = torch.cat(
+            [
+                parameters.norms(gradients),
+                parameters.norms(weights),
+                parameters.counts(gradients),
+                parameters.counts(weights),
+            ]
+        )
+        return _Taken(site, values, weights, parameters.samples(weights))
+
+
+def series(places: Sequence[str], labels: dict[str, str]) -> list[SeriesSpec]:
+    """What one optimizer's row holds, in order; the norm over all places has no place."""
+    norm = [
+        [STATISTICS[name].series(place, labels) for place in (*places, "")]
+        for name in ("gradient_norm", "weight_norm", "update_ratio")
+    ]
+    count = [
+        STATISTICS["nonfinite_count"].series(place, {**labels, "tensor": tensor})
+        for tensor in ("gradient", "weight")
+        for place in places
+    ]
+    return [*norm[0], *norm[1], *count, *norm[2]]
+
+
+def _local(tensor: Tensor) -> Tensor:
+    to_local: Callable[[], Tensor] | None = getattr(tensor, "to_local", None)
+    return to_local() if to_local is not None else tensor

@@ -1,0 +1,134 @@
+"""Gram matrices of the open step in; rows that a worker finishes with eigenvalues out. Bounded in bytes and in host time."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .collector import Collector
+from .eigenvalues import Shape, Spectrum
+from .finish import StepRow
+from .series import FrameSpec
+from .site import Clock
+
+PACKET = (
+    4096 * 4096 + 2 * 4096 + 4
+)  # values per device and step: one matrix of 4096 columns, or many small ones
+BACKLOG = 2 * PACKET  # values that wait for the worker; beyond it nothing new is sent
+SHARE = 0.05  # of the wall time, that the worker may spend on eigenvalues
+GRACE = 2.0  # seconds it may spend before that share is looked at
+
+
+@dataclass(eq=False)
+class Source:
+    """A place whose matrices want finishing."""
+
+    kind: str
+    frame: FrameSpec | None = None  # what finishing yields; known once the width is
+    size: int = 0  # values of its last payload; 0 before the first
+    served: int = -1  # the opened step in which it was last sent
+
+
+@dataclass(frozen=True)
+class _Note:
+    step: int
+    time: float
+    parts: tuple[tuple[FrameSpec, Shape], ...]
+
+
+@dataclass
+class Spectra:
+    """Which places may send their matrix in the open step: those that have waited longest, as many as fit."""
+
+    clock: Clock
+    new_collector: Callable[[torch.device], Collector[_Note]]
+    now: Callable[[], float] = time.perf_counter
+    skipped: int = 0  # matrices not sent for want of room
+    _sources: list[Source] = field(default_factory=list)
+    _chosen: set[Source] = field(default_factory=set)
+    _room: int = PACKET
+    _held: dict[Source, tuple[Tensor, Shape]] = field(default_factory=dict)
+    _collectors: dict[torch.device, Collector[_Note]] = field(default_factory=dict)
+    _waiting: weakref.WeakSet[Spectrum] = field(default_factory=weakref.WeakSet)
+    _spent: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._began = self.now()
+
+    @property
+    def dropped(self) -> int:
+        """Readings lost on the way from the device."""
+        return sum(collector.dropped for collector in self._collectors.values())
+
+    def source(self, kind: str) -> Source:
+        """A new place; it takes part from the open step on."""
+        source = Source(kind)
+        self._sources.append(source)
+        self._chosen.add(source)
+        return source
+
+    def offer(self, source: Source, payload: Tensor, shape: Shape) -> None:
+        """Keep the payload until the step closes, if it is this source's turn."""
+        source.size = shape.size
+        if source not in self._held and (source not in self._chosen or shape.size > self._room):
+            self.skipped += 1
+            return
+        if source not in self._held:
+            self._room -= shape.size
+        source.served = self.clock.opened
+        self._held[source] = (payload, shape)
+
+    def close_step(self, step: int, at: float) -> None:
+        """Send what was kept, one packet per device, and choose whose turn it is next; call once the clock has advanced."""
+        by_device: dict[torch.device, list[Source]] = {}
+        for source, (payload, _) in self._held.items():
+            by_device.setdefault(payload.device, []).append(source)
+        for device, sources in by_device.items():
+            if device not in self._collectors:
+                self._collectors[device] = self.new_collector(device)
+            parts = tuple(
+                (source.frame, self._held[source][1]) for source in sources if source.frame is not None
+            )
+            readings = sum(len(frame.series) for frame, _ in parts)
+            payloads = [self._held[source][0] for source in sources]
+            self._collectors[device].send(payloads, _Note(step, at, parts), readings)
+        self._held.clear()
+        self._choose(source for source in self._sources if self.clock.due(source.kind))
+
+    def arrived(self) -> list[StepRow]:
+        """Rows of the matrices that have reached the host, oldest first."""
+        rows = []
+        for collector in self._collectors.values():
+            for note, values in collector.poll():
+                start = 0
+                for frame, shape in note.parts:
+                    payload = values[start : start + shape.size].copy()
+                    start += shape.size
+                    spectrum = Spectrum(payload, shape, self._account)
+                    self._waiting.add(spectrum)
+                    empty = np.full(len(frame.series), np.nan, np.float32)
+                    rows.append(StepRow(note.step, note.time, frame, empty, (spectrum,)))
+        return rows
+
+    def waiting(self) -> int:
+        """Packets still under way."""
+        return sum(collector.waiting() for collector in self._collectors.values())
+
+    def _choose(self, due: Iterable[Source]) -> None:
+        backlog = sum(spectrum.payload.size for spectrum in self._waiting)
+        behind = self._spent > GRACE + SHARE * (self.now() - self._began)
+        self._room = room = 0 if behind or backlog > BACKLOG else PACKET
+        self._chosen.clear()
+        for source in sorted(due, key=lambda source: source.served):
+            if source.size <= room:
+                self._chosen.add(source)
+                room -= source.size
+
+    def _account(self, seconds: float) -> None:
+        self._spent += seconds

@@ -1,0 +1,66 @@
+"""A matrix of embeddings in; one row of readings and the payload for the host out.
+
+Shape suffixes: N rows, S sampled rows, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from foreshock.eigenvalues import Shape
+from foreshock.series import SeriesSpec
+
+from . import classes, embedding, masked, spectrum
+from .rows import prepare
+from .table import STATISTICS
+
+ROWS = 4096  # per record; part of the definition of a rank, so it never changes within a run
+_CENTRED = ({"centered": "false"}, {"centered": "true"})
+
+
+def series(place: str, *, wide: bool = False, labelled: bool = False) -> list[SeriesSpec]:
+    """What `measure` yields, in order."""
+    return [
+        *(STATISTICS[name].series(place) for name in embedding.YIELDS),
+        *(
+            STATISTICS[name].series(place, {**labels, **_columns(wide)})
+            for name, labels in zip(spectrum.YIELDS, _CENTRED, strict=True)
+        ),
+        *(STATISTICS[name].series(place) for name in classes.YIELDS if labelled),
+        STATISTICS["nonfinite_count"].series(place, {"tensor": "activation"}),
+    ]
+
+
+def finished_series(place: str, *, wide: bool = False) -> list[SeriesSpec]:
+    """What `eigenvalues.Spectrum` adds, in order."""
+    return [
+        STATISTICS[name].series(place, {**labels, **_columns(wide)})
+        for name in ("effective_rank", "effective_rank_normalized")
+        for labels in _CENTRED
+    ]
+
+
+def measure(given: Mapping[str, Tensor], rows_at_most: int = ROWS) -> tuple[Tensor, Tensor, Shape]:
+    """The readings of `series`, the payload for the eigenvalues, and its shape.
+
+    ``x`` [N, D] and ``valid`` [N]; ``labels`` [N] when the classes are known; ``uniform`` [N] random numbers, needed
+    when there are more rows than ``rows_at_most``.
+    """
+    x_SD, valid_S, label_S = given["x"], given["valid"], given.get("labels")
+    if len(x_SD) > rows_at_most:
+        picked_S = masked.sample(valid_S, given["uniform"], rows_at_most)
+        x_SD, valid_S = x_SD.index_select(0, picked_S), valid_S.index_select(0, picked_S)
+        label_S = None if label_S is None else label_S.index_select(0, picked_S)
+    rows = prepare(x_SD, valid_S)
+    ratios, payload, shape = spectrum.gram(rows, x_SD.dtype)
+    parts = [embedding.collapse(rows), ratios]
+    if label_S is not None:
+        parts.append(classes.variability(rows, label_S))
+    return torch.cat([*parts, embedding.nonfinite(given["x"])]), payload, shape
+
+
+def _columns(wide: bool) -> dict[str, str]:
+    return {"columns": str(spectrum.COLUMNS)} if wide else {}

@@ -32,6 +32,7 @@ class Advice:
 
     text: str
     source: str | None = None
+    basis: str | None = None  # paper: the source proposes it; inference: the rule's author does
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,15 @@ class AlertFacts:
     unit: str | None = None
     step: int | None = None
     since_step: int | None = None
-    value: Number = None
+    value: Number = None  # the last reading
+    level: Number = None  # what was compared: several readings together
     baseline: Number = None
-    threshold: Number = None
-    share_of_baseline: Number = None
-    forecast: Mapping[str, int] | None = None  # low_steps, high_steps
+    threshold: Number = None  # of a critical alert
+    warn_level: Number = None  # of a warning, where it has its own
+    clear: Number = None
+    share_of_baseline: Number = None  # of the level, or else of the value
+    forecast: Mapping[str, Number] | None = None  # low_steps, high_steps until target_share of the baseline
+    also_at: int | None = None  # further places where the same rule fires
     message: str | None = None
     reason: str | None = None
     runbook: Runbook = field(default_factory=Runbook)
@@ -101,10 +106,16 @@ class Message:
         }
 
 
-def message_of(transition: Transition, run: Run | None, series: Series | None, page_url: str) -> Message:
-    """The message about this transition; what the rule wrote wins over what the series says."""
+def message_of(
+    transition: Transition,
+    run: Run | None,
+    series: Series | None,
+    page_url: str,
+    runbook: Mapping[str, Any] | None = None,
+) -> Message:
+    """The message about this transition. `runbook` is the rule's, where the transition does not carry its own."""
     detail = transition.detail
-    value, baseline = number(detail.get("value")), number(detail.get("baseline"))
+    value, level, baseline = (number(detail.get(name)) for name in ("value", "level", "baseline"))
     url = f"{page_url}/runs/{transition.run_id}"
     return Message(
         type=_TYPES.get(transition.kind, f"alert.{transition.kind}"),
@@ -122,20 +133,24 @@ def message_of(transition: Transition, run: Run | None, series: Series | None, p
             severity=transition.severity,
             episode=transition.episode,
             family=text(detail.get("family")) or (series.family if series else None),
-            series=series.key if series else text(detail.get("series")),
+            series=series.key if series else text(detail.get("key")),
             statistic=series.statistic if series else text(detail.get("statistic")),
             place=(series.place if series else text(detail.get("place"))) or None,
             unit=(series.unit if series else text(detail.get("unit"))) or None,
             step=transition.step,
             since_step=transition.since_step,
             value=value,
+            level=level,
             baseline=baseline,
             threshold=number(detail.get("threshold")),
-            share_of_baseline=share(value, baseline),
+            warn_level=number(detail.get("warn_level")),
+            clear=number(detail.get("clear")),
+            share_of_baseline=share(value if level is None else level, baseline),
             forecast=_forecast(detail.get("forecast")),
+            also_at=_count(detail.get("also_at")),
             message=text(detail.get("message")),
             reason=text(detail.get("reason")),
-            runbook=_runbook(detail.get("runbook")),
+            runbook=_runbook(detail.get("runbook") or runbook),
         ),
     )
 
@@ -189,13 +204,18 @@ def text(value: object) -> str | None:
     return value.strip() or None if isinstance(value, str) else None
 
 
-def _forecast(value: object) -> Mapping[str, int] | None:
+def _forecast(value: object) -> Mapping[str, Number] | None:
     if not isinstance(value, Mapping):
         return None
-    low, high = number(value.get("low_steps")), number(value.get("high_steps"))
-    if not isinstance(low, float) or not isinstance(high, float):
+    low, high = _count(value.get("low_steps")), _count(value.get("high_steps"))
+    if low is None or high is None:
         return None
-    return {"low_steps": round(low), "high_steps": round(high)}
+    return {"low_steps": low, "high_steps": high, "target_share": number(value.get("target_share"))}
+
+
+def _count(value: object) -> int | None:
+    known = number(value)
+    return round(known) if isinstance(known, float) else None
 
 
 def _runbook(value: object) -> Runbook:
@@ -217,6 +237,6 @@ def _listed(value: object) -> Sequence[object]:
 def _advice(value: object) -> Advice | None:
     if isinstance(value, Mapping):
         what = text(value.get("text"))
-        return Advice(what, text(value.get("source"))) if what else None
+        return Advice(what, text(value.get("source")), text(value.get("basis"))) if what else None
     what = text(value)
     return Advice(what) if what else None

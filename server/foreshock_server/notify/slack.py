@@ -100,22 +100,37 @@ def _fields(message: Message) -> list[dict[str, str]]:
     steps = f"{alert.step:,}" if alert.step is not None else None
     if steps and alert.since_step is not None:
         steps += f" (since {alert.since_step:,})"
-    forecast = alert.forecast
-    ahead = f"in {forecast['low_steps']:,} to {forecast['high_steps']:,} steps" if forecast else None
+    reading = alert.value if alert.level is None else alert.level
+    own = alert.severity == "warning" and alert.warn_level is not None
+    limit = alert.warn_level if own else alert.threshold
     facts = [
         ("Run", f"{run.project} / {run.name}"),
-        ("Place", alert.place),
+        ("Place", _place(alert)),
         ("Step", steps),
-        (alert.statistic or "Value", show(alert.value, alert.unit) if alert.value is not None else None),
+        (alert.statistic or "Value", show(reading, alert.unit) if reading is not None else None),
         ("Baseline", baseline if alert.baseline is not None else None),
-        ("Threshold", show(alert.threshold, alert.unit) if alert.threshold is not None else None),
-        ("Crosses the threshold", ahead),
+        ("Threshold", show(limit, alert.unit) if limit is not None else None),
+        _ahead(alert),
     ]
     return [
         {"type": "mrkdwn", "text": f"*{escape(name, 200)}*\n{escape(fact, FIELD_LIMIT - 300)}"}
         for name, fact in facts
         if fact
     ]
+
+
+def _place(alert: AlertFacts) -> str | None:
+    further = f"and {alert.also_at:,} more" if alert.also_at else None
+    return " ".join(filter(None, (alert.place, further))) or None
+
+
+def _ahead(alert: AlertFacts) -> tuple[str, str | None]:
+    forecast = alert.forecast
+    if forecast is None:
+        return "Forecast", None
+    low, high, target = (forecast[name] for name in ("low_steps", "high_steps", "target_share"))
+    below = f"below {target:.0%} of the baseline " if isinstance(target, float) else ""
+    return "At this pace", f"{below}in {low:,} to {high:,} steps"
 
 
 def _runbook(alert: AlertFacts) -> list[str]:
@@ -125,8 +140,9 @@ def _runbook(alert: AlertFacts) -> list[str]:
     if book.tries:
         lines = []
         for advice in book.tries[:TRIES_SHOWN]:
-            source = f" _({escape(advice.source, 200)})_" if advice.source else ""
-            lines.append(f"• {escape(advice.text, 600)}{source}")
+            words = [advice.basis if advice.basis != "paper" else None, advice.source]  # a paper names itself
+            source = escape(": ".join(filter(None, words)), 250)
+            lines.append(f"• {escape(advice.text, 600)}" + (f" _({source})_" if source else ""))
         written.append("*What to try*\n" + "\n".join(lines))
     return written
 

@@ -6,8 +6,9 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any
 
 from foreshock_server import models
 from foreshock_server.bus import Bus
@@ -33,6 +34,7 @@ class Deliverer:
         settings: Settings,
         bus: Bus,
         *,
+        runbook_of: Callable[[str], Mapping[str, Any] | None] = lambda _rule: None,
         open_channel: Callable[[models.Channel], Channel] = open_channel,
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
@@ -40,6 +42,9 @@ class Deliverer:
         self._database = database
         self._settings = settings
         self._bus = bus
+        self._runbook_of = (
+            runbook_of  # rule id -> what to tell people; the rules themselves are not ours to know
+        )
         self._open = open_channel
         self._clock = clock
         self._chance = chance
@@ -52,7 +57,10 @@ class Deliverer:
         outcomes = 0
         while not self._closing.is_set():
             for parcel in self._claim(SENDERS - len(sends)):
-                sends.add(self._pool.submit(self._deliver, parcel))
+                try:
+                    sends.add(self._pool.submit(self._deliver, parcel))
+                except RuntimeError:  # closed since the loop began; the lease ends by itself
+                    return outcomes
             if not sends:
                 break
             done, sends = wait(sends, _LOOK_AGAIN, FIRST_COMPLETED)
@@ -121,7 +129,8 @@ class Deliverer:
             raise NotDelivered("the channel was deleted before this was sent", permanent=True)
         if not parcel.channel.enabled:
             raise NotDelivered("the channel was disabled before this was sent", permanent=True)
-        message = message_of(parcel.transition, parcel.run, parcel.series, self._settings.page_url)
+        runbook = self._runbook_of(parcel.transition.rule)
+        message = message_of(parcel.transition, parcel.run, parcel.series, self._settings.page_url, runbook)
         try:
             self._open(parcel.channel).send(message, parcel.delivery.id)
         except NotDelivered:

@@ -149,18 +149,27 @@ def transition_of(
         detail={
             "title": "Policy entropy is collapsing",
             "unit": "nat",
-            "value": 0.31,
+            "value": 0.29,
+            "level": 0.31,
             "baseline": 0.82,
             "threshold": 0.205,
             "clear": 0.4,
-            "forecast": {"low_steps": 120, "high_steps": 240},
+            "forecast": {"low_steps": 120, "high_steps": 240, "target_share": 0.2},
             "message": "Policy entropy is collapsing since step 380: 0.31 nat, 38 % of baseline.",
             "runbook": {
                 "meaning": "The policy commits to a few tokens.",
                 "check": ["Is the reward still rising?"],
                 "try": [
-                    {"text": "Raise the upper clip to 0.28.", "source": "DAPO, arXiv:2503.14476"},
-                    {"text": "KL-Cov on the top 0.2 % of tokens.", "source": "arXiv:2505.22617"},
+                    {
+                        "text": "Raise the upper clip to 0.28.",
+                        "basis": "paper",
+                        "source": "DAPO, arXiv:2503.14476",
+                    },
+                    {
+                        "text": "Resume from before the fall.",
+                        "basis": "inference",
+                        "source": "measured here",
+                    },
                 ],
             },
         },

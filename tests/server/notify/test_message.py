@@ -30,7 +30,7 @@ def test_a_share_is_only_stated_where_it_says_something():
 
 def test_a_nan_is_told_as_a_nan_and_the_body_is_standard_json(transition):
     fired = transition()
-    fired.detail = {**fired.detail, "value": "NaN", "threshold": None, "forecast": None}
+    fired.detail = {**fired.detail, "value": "NaN", "level": None, "threshold": None, "forecast": None}
     payload = message_of(fired, None, None, "http://f.test").payload()
     assert payload["alert"]["value"] == "NaN"
     assert payload["alert"]["share_of_baseline"] is None

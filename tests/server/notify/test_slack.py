@@ -69,8 +69,9 @@ def test_a_firing_says_what_where_since_when_against_what_and_what_to_try(transi
     shown = text_of(payload)
     for words in (
         "🔴 Policy entropy is collapsing", "grpo-math / brisk-otter", "model.layers.3", "412 (since 380)", "0.31 nat",
-        "0.82 nat (now 38% of it)", "0.205 nat", "in 120 to 240 steps", "The policy commits to a few tokens.",
-        "• Raise the upper clip to 0.28. _(DAPO, arXiv:2503.14476)_", "<http://foreshock.test/runs/run-1|Open the run>",
+        "0.82 nat (now 38% of it)", "0.205 nat", "below 20% of the baseline in 120 to 240 steps", "The policy commits to a few tokens.",
+        "• Raise the upper clip to 0.28. _(DAPO, arXiv:2503.14476)_",
+        "• Resume from before the fall. _(inference: measured here)_", "<http://foreshock.test/runs/run-1|Open the run>",
     ):  # fmt: skip
         assert words in shown, words
 
@@ -106,6 +107,16 @@ def test_an_entity_is_never_cut_in_half():
         cut = escape("a<b&c>d" * 3, limit)
         assert len(cut) <= limit
         assert cut.replace("&amp;", "").replace("&lt;", "").replace("&gt;", "").count("&") == 0
+
+
+def test_a_warning_shows_its_own_level_and_further_places_are_counted(transition):
+    fired = transition()
+    fired.severity = "warning"
+    fired.detail = {**fired.detail, "warn_level": 0.5, "also_at": 3}
+    shown = text_of(blocks(message_of(fired, run_of(), series_of(), "http://f.test")))
+    assert "*Threshold*\\n0.5 nat" in shown
+    assert "*Place*\\nmodel.layers.3 and 3 more" in shown
+    assert "🟠" in shown
 
 
 def test_what_is_cut_says_so():

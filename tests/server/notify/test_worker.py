@@ -96,19 +96,27 @@ def test_a_fired_alert_reaches_the_receiver_signed_with_everything_a_person_need
             "unit": "nat",
             "step": 412,
             "since_step": 380,
-            "value": 0.31,
+            "value": 0.29,
+            "level": 0.31,
             "baseline": 0.82,
             "threshold": 0.205,
+            "warn_level": None,
+            "clear": 0.4,
             "share_of_baseline": pytest.approx(0.31 / 0.82),
-            "forecast": {"low_steps": 120, "high_steps": 240},
+            "forecast": {"low_steps": 120, "high_steps": 240, "target_share": 0.2},
+            "also_at": None,
             "message": "Policy entropy is collapsing since step 380: 0.31 nat, 38 % of baseline.",
             "reason": None,
             "runbook": {
                 "meaning": "The policy commits to a few tokens.",
                 "check": ["Is the reward still rising?"],
                 "try": [
-                    {"text": "Raise the upper clip to 0.28.", "source": "DAPO, arXiv:2503.14476"},
-                    {"text": "KL-Cov on the top 0.2 % of tokens.", "source": "arXiv:2505.22617"},
+                    {
+                        "text": "Raise the upper clip to 0.28.",
+                        "basis": "paper",
+                        "source": "DAPO, arXiv:2503.14476",
+                    },
+                    {"text": "Resume from before the fall.", "basis": "inference", "source": "measured here"},
                 ],
             },
         },
@@ -259,13 +267,15 @@ Deliverer(database, Settings(), LocalBus()).run_once()
 
 @pytest.mark.slow
 def test_a_worker_killed_between_sending_and_recording_sends_again_with_the_same_id(
-    rows, receive, answer, deliverer, database, database_url, clock
+    rows, receive, answer, deliverer, database, database_url, settings, clock
 ):
     receiver = receive(answer(wait=60.0))  # the message arrives; the answer does not
     rows.channel(receiver.url)
     rows.fire(now=time.time())
     process = subprocess.Popen(
-        [sys.executable, "-c", _DELIVER, database_url], env=os.environ, stdout=subprocess.PIPE
+        [sys.executable, "-c", _DELIVER, database_url],
+        env={**os.environ, "FORESHOCK_PUBLIC_URL": settings.page_url},
+        stdout=subprocess.PIPE,
     )
     try:
         deadline = time.monotonic() + 30.0
@@ -317,6 +327,19 @@ def test_channels_that_went_away_fail_what_waits_for_them_and_say_so(rows, recei
         ("channel-2", "failed", "the channel was deleted before this was sent"),
     }
     assert receiver.received == []
+
+
+def test_a_transition_without_a_runbook_gets_the_rules(rows, deliverer, database, transition):
+    rows.channel("http://a.test/")
+    with database.writing() as session:
+        session.add(bare := transition())
+        bare.detail = {name: value for name, value in bare.detail.items() if name != "runbook"}
+        outbox.enqueue(session, bare, 2000.0)
+    channel = MemoryChannel()
+    books = {"policy-entropy-collapse": {"meaning": "From the rule.", "check": ["a"], "try": []}}
+    deliverer(open_channel=lambda row: channel, runbook_of=books.get).run_once()
+    [(_, message)] = channel.sent
+    assert message.alert.runbook.meaning == "From the rule."
 
 
 def test_each_outcome_is_published(rows, deliverer, bus):

@@ -1,0 +1,72 @@
+"""`python -m tests.bench [AREA …]`: each area in one go, its file into build/bench, the table of ratios printed last."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+from tests.bench import machine, report
+from tests.bench.report import Measure
+
+AREAS = ("overhead", "logits", "store", "detection", "alerts", "page")
+
+
+def main() -> int:
+    """0 when every area ran and ours was measured in each; a rival that will not run is a row, not a failure."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument(
+        "areas", nargs="*", metavar="AREA", help=f"any of {', '.join(AREAS)}; all of them when none is named"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("build/bench"), help="folder of the files (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a few readings each: does it run at all; the numbers mean nothing",
+    )
+    chosen = parser.parse_args()
+    unknown = sorted(set(chosen.areas) - set(AREAS))
+    if unknown:
+        parser.error(f"no area is called {', '.join(unknown)}; write one of {', '.join(AREAS)}")
+    everything: list[Measure] = []
+    failed = []
+    for area in chosen.areas or AREAS:
+        about, date = (
+            machine.describe(),
+            datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        )
+        began = time.monotonic()
+        measures = measured(area, quick=chosen.quick)
+        report.write(chosen.out / f"{area}.json", about, date, measures)
+        print(f"{area}: {time.monotonic() - began:.0f} s, {chosen.out / f'{area}.json'}", flush=True)
+        everything += measures
+        if any(reason_of.startswith(report.OURS) for measure in measures for reason_of in measure.reasons):
+            failed.append(area)
+    print("\nratios, ours / rival: median (min to max)" + report.table(everything))
+    if failed:
+        print(f"\nours was not measured in: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def measured(area: str, *, quick: bool) -> list[Measure]:
+    """The measures of one area; an area that breaks is one row with the reason."""
+    with tempfile.TemporaryDirectory(prefix=f"bench-{area}-", ignore_cleanup_errors=True) as folder:
+        try:
+            measures: list[Measure] = importlib.import_module(f"tests.bench.{area}").run(Path(folder), quick)
+        except Exception as error:
+            traceback.print_exc()
+            broken = Measure(area, "", "lower")
+            broken.absent(report.OURS, f"{type(error).__name__}: {error}")
+            return [broken]
+        return measures
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,355 @@
+"""Questions from a notebook -> runs, series as columns, figures, alerts. Reads only; needs no torch and starts no thread."""
+
+from __future__ import annotations
+
+import difflib
+import html
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote, urlencode
+
+import urllib3
+
+from .columns import ARROW, Column, SeriesView, from_arrow, from_json, needs
+from .config import Config
+from .tables import Table, as_html, as_text
+
+if TYPE_CHECKING:
+    import pandas
+    import plotly.graph_objects
+
+__all__ = ["Client", "ForeshockError", "RunView", "SeriesView", "Table"]
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 120.0  # between two pieces of an answer: a server may think long about a large one
+_LONGEST_QUERY = 6000  # characters of keys in one request; servers and proxies refuse lines much longer
+_PAGE = 500
+
+
+class ForeshockError(Exception):
+    """The server could not answer; the message is its own sentence."""
+
+    def __init__(self, sentence: str, *, status: int | None = None, code: str | None = None) -> None:
+        super().__init__(sentence)
+        self.status = status  # HTTP status; None when there was no answer
+        self.code = code  # such as UnknownRun
+
+
+class RunView:
+    """One run as it was when it was asked for; `refresh` asks again."""
+
+    _SHOWN = ("project", "name", "state", "verdict", "last_step", "points", "id")
+
+    def __init__(self, client: Client, fields: Mapping[str, Any]) -> None:
+        self._client = client
+        self.fields = dict(fields)  # everything that the server said
+        self._known: list[dict[str, Any]] | None = None
+
+    @property
+    def id(self) -> str:
+        """What the run is called in addresses."""
+        return str(self.fields["id"])
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return str(self.fields["name"])
+
+    @property
+    def project(self) -> str:
+        """What it belongs to."""
+        return str(self.fields["project"])
+
+    @property
+    def state(self) -> str:
+        """running, silent, finished or failed."""
+        return str(self.fields["state"])
+
+    @property
+    def verdict(self) -> str:
+        """fine, watch or collapsing; none: no rule has looked yet."""
+        return str(self.fields["verdict"])
+
+    @property
+    def last_step(self) -> int | None:
+        """The last step that arrived; None before the first."""
+        step: int | None = self.fields["last_step"]
+        return step
+
+    @property
+    def url(self) -> str:
+        """Its page."""
+        return str(self.fields["url"])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration it was started with."""
+        return dict(self._details()["config"])
+
+    @property
+    def attempts(self) -> list[dict[str, Any]]:
+        """Its lives: state, times, host, versions, commit."""
+        return list(self._details()["attempts"])
+
+    def refresh(self) -> RunView:
+        """Ask again; returns itself."""
+        self.fields = self._client._json(self._path())
+        self._known = None
+        return self
+
+    def series_list(self) -> Table:
+        """Every series of the run: key, statistic, place, unit, steps, last reading."""
+        if self._known is None:
+            self._known = self._client._json(self._path("/series"))["series"]
+        return Table(self._known, ("key", "family", "unit", "points", "last_step", "last"), "no series yet")
+
+    def series(
+        self, name: str, *, points: int = 0, first: int | None = None, last: int | None = None
+    ) -> SeriesView:
+        """The readings of the series with this key; a statistic read at several places gives all of them.
+
+        `points` asks for about so many per series, thinned so that no extreme and no NaN is lost; 0 gives all.
+        `first` and `last` bound the steps.
+        """
+        chosen = self._find(name)
+        columns: list[Column] = []
+        for batch in _batches(chosen):
+            columns += self._read(batch, points, first, last)
+        return SeriesView(columns, self.name)
+
+    def figures(self) -> Table:
+        """The figures that this run's series allow."""
+        found = self._client._json(self._path("/figures"))["figures"]
+        return Table(found, ("name", "title", "family", "state"), "no figures yet")
+
+    def figure(
+        self, name: str, theme: Literal["light", "dark", "none"] | None = None
+    ) -> plotly.graph_objects.Figure:
+        """The figure that the page draws, as an object to change, show or save."""
+        plotly_io = needs("plotly.io", "figure()")
+        query = {"theme": theme} if theme else {}
+        drawn: plotly.graph_objects.Figure = plotly_io.from_json(
+            self._client._get(self._path(f"/figures/{quote(name, safe='')}"), query).decode()
+        )
+        return drawn
+
+    def alerts(self) -> Table:
+        """Every alert that a rule ever raised in this run; `state` says which fire now."""
+        found = self._client._json(self._path("/alerts"))["alerts"]
+        return Table(
+            found,
+            ("rule", "severity", "state", "series", "since_step", "fired_step", "resolved_step", "message"),
+            "no alerts",
+        )
+
+    def transitions(self) -> Table:
+        """Every firing and resolution, in the order in which they happened."""
+        found = self._client._json(self._path("/alerts"))["transitions"]
+        return Table(found, ("kind", "rule", "severity", "series", "step"), "nothing fired yet")
+
+    def _read(
+        self, batch: Sequence[Mapping[str, Any]], points: int, first: int | None, last: int | None
+    ) -> list[Column]:
+        query: list[tuple[str, Any]] = [("key", one["key"]) for one in batch]
+        query += [("points", points)]
+        query += [(name, step) for name, step in (("first", first), ("last", last)) if step is not None]
+        places = {one["key"]: one["place"] for one in batch}
+        if not _has_arrow():
+            return from_json(self._client._get(self._path("/data"), query), places)
+        body = self._client._get(self._path("/data"), query, accept=ARROW)
+        return from_arrow(body, places, {one["key"]: one["unit"] for one in batch})
+
+    def _find(self, name: str) -> list[dict[str, Any]]:
+        for attempt in ("known", "asked again"):
+            known = self.series_list()
+            chosen = [one for one in known if one["key"] == name] or [
+                one for one in known if one["statistic"] == name
+            ]
+            if chosen or attempt == "asked again":
+                break
+            self._known = None  # a running run may have got it since
+        if not chosen:
+            raise ForeshockError(
+                _no_such(
+                    name,
+                    f"series of {self.name}",
+                    [one["key"] for one in known],
+                    [one["statistic"] for one in known],
+                ),
+                code="UnknownSeries",
+            )
+        return chosen
+
+    def _details(self) -> dict[str, Any]:
+        if "config" not in self.fields:  # lists leave it out
+            self.refresh()
+        return self.fields
+
+    def _path(self, further: str = "") -> str:
+        return f"/runs/{quote(self.id, safe='')}{further}"
+
+    def __repr__(self) -> str:
+        step = "no step yet" if self.last_step is None else f"step {self.last_step:,}"
+        return f"<Run {self.project}/{self.name}: {self.state}, {step}, verdict {self.verdict}, id {self.id}>"
+
+    def _repr_html_(self) -> str:
+        link = f'<a href="{html.escape(self.url)}">{html.escape(f"{self.project}/{self.name}")}</a>'
+        return f"{link} {html.escape(repr(self).partition(': ')[2].rstrip('>'))}"
+
+
+class RunList(list[RunView]):
+    """Runs, the latest first."""
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row per run with everything the list says about it."""
+        frame: pandas.DataFrame = needs("pandas", "to_pandas()").DataFrame([run.fields for run in self])
+        return frame
+
+    def __repr__(self) -> str:
+        return as_text(RunView._SHOWN, self._rows(), "no runs")
+
+    def _repr_html_(self) -> str:
+        return as_html(RunView._SHOWN, self._rows(), "no runs")
+
+    def _rows(self) -> list[list[Any]]:
+        return [[run.fields.get(name) for name in RunView._SHOWN] for run in self]
+
+
+class Client:
+    """A server's data for notebooks. `url` and `api_key` default to FORESHOCK_URL and FORESHOCK_API_KEY."""
+
+    def __init__(self, url: str | None = None, api_key: str | None = None) -> None:
+        config = Config.resolve(url=url, api_key=api_key)
+        self.url = config.url
+        self._headers = {"User-Agent": "foreshock-client"}
+        if config.api_key:
+            self._headers["Authorization"] = f"Bearer {config.api_key}"
+        self._pool = urllib3.PoolManager(timeout=urllib3.Timeout(CONNECT_SECONDS, READ_SECONDS))
+
+    def runs(self, project: str | None = None, *, state: str | None = None, limit: int = 100) -> RunList:
+        """The latest runs, of one project or one state if asked."""
+        found = RunList()
+        for run in self._pages(project, state, limit):
+            if len(found) == limit:
+                break
+            found.append(run)
+        return found
+
+    def run(self, id_or_name: str) -> RunView:
+        """The run with this id, or this name (also as `project/name`) if exactly one has it."""
+        if "/" not in id_or_name:
+            try:
+                return RunView(self, self._json(f"/runs/{quote(id_or_name, safe='')}"))
+            except ForeshockError as error:
+                if error.status != 404:
+                    raise
+        known = list(self._pages(None, None, _PAGE))
+        named = [run for run in known if id_or_name in (run.name, f"{run.project}/{run.name}")]
+        if not named:
+            names = [run.name for run in known]
+            raise ForeshockError(
+                _no_such(id_or_name, "run", [run.id for run in known], names), status=404, code="UnknownRun"
+            )
+        if len(named) > 1:
+            ids = ", ".join(f"{run.id} ({run.project})" for run in named[:10])
+            raise ForeshockError(
+                f"{len(named)} runs are called {id_or_name!r}; write the id of one: {ids}.",
+                code="AmbiguousRun",
+            )
+        return named[0]
+
+    def projects(self) -> Table:
+        """Every project with the number of its runs."""
+        return Table(self._json("/projects")["projects"], ("project", "runs"), "no projects")
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._pool.clear()
+
+    def __repr__(self) -> str:
+        return f"<foreshock.Client of {self.url}>"
+
+    def _pages(self, project: str | None, state: str | None, limit: int) -> Iterator[RunView]:
+        query: dict[str, Any] = {"limit": max(1, min(limit, _PAGE))}
+        query |= {
+            name: value for name, value in (("project", project), ("state", state)) if value is not None
+        }
+        while True:
+            page = self._json("/runs", query)
+            yield from (RunView(self, fields) for fields in page["runs"])
+            if not page.get("next"):
+                return
+            query["before"] = page["next"]
+
+    def _json(self, path: str, query: Any = ()) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self._get(path, query))
+        return answer
+
+    def _get(self, path: str, query: Any = (), accept: str = "application/json") -> bytes:
+        asked = f"{self.url}/api/v1{path}" + (f"?{urlencode(query)}" if query else "")
+        try:
+            answer = self._pool.request(
+                "GET",
+                asked,
+                headers={**self._headers, "Accept": accept},
+                redirect=False,
+                retries=urllib3.Retry(1, connect=0, redirect=0),
+            )
+        except urllib3.exceptions.HTTPError as error:
+            reason = getattr(error, "reason", None) or error
+            raise ForeshockError(
+                f"No Foreshock server answers at {self.url} ({reason}). Is `foreshock serve` running there?"
+            ) from error
+        if answer.status != 200:
+            raise _error(self.url, answer.status, answer.data)
+        return answer.data
+
+
+def _error(url: str, status: int, body: bytes) -> ForeshockError:
+    """What the server said; or that this is no Foreshock server."""
+    try:
+        said = json.loads(body)
+        sentence, code = said["detail"], said.get("error")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ForeshockError(
+            f"{url} answered {status}, and not as a Foreshock server does. Is the address right?",
+            status=status,
+        )
+    return ForeshockError(
+        sentence if isinstance(sentence, str) else json.dumps(sentence), status=status, code=code
+    )
+
+
+def _batches(chosen: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    batch: list[dict[str, Any]] = []
+    length = 0
+    for one in chosen:
+        size = len(quote(one["key"])) + 5
+        if batch and length + size > _LONGEST_QUERY:
+            yield batch
+            batch, length = [], 0
+        batch.append(one)
+        length += size
+    yield batch
+
+
+def _has_arrow() -> bool:
+    try:
+        needs("pyarrow.ipc", "reading Arrow")
+    except ImportError:
+        return False
+    return True
+
+
+def _no_such(name: str, what: str, *known: Sequence[str]) -> str:
+    """A sentence that names what is close, or else what there is."""
+    names = list(dict.fromkeys(word for words in known for word in words))
+    close = (
+        difflib.get_close_matches(name, names, n=5, cutoff=0.5)
+        or [word for word in names if name.lower() in word.lower()][:5]
+    )
+    if close:
+        return f"There is no {what} called {name!r}; did you mean {' or '.join(map(repr, close))}?"
+    some = ", ".join(map(repr, names[:10])) + (" …" if len(names) > 10 else "")
+    return f"There is no {what} called {name!r}; " + (f"there are {some}." if names else "there is none yet.")

@@ -1,0 +1,370 @@
+"""The notebook's client against a real server on loopback: what was sent is what is read, in every form."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import urllib3
+import uvicorn
+
+from foreshock import columns
+from foreshock.client import Client, ForeshockError, RunView
+from foreshock_server import migrate
+from foreshock_server.app import create_app
+from foreshock_server.db import Database
+from foreshock_server.settings import Settings
+
+PLACES = ("model.layers.0", "model.layers.1", "model.layers.10")
+STEPS = 3000
+KEY = "a key that only the second server wants"
+
+
+class Server:
+    """The application on a free port, on a thread of its own."""
+
+    def __init__(self, data_dir: Path, **settings: Any) -> None:
+        self.settings = Settings(data_dir=data_dir, port=0, workers=False, **settings)
+        database = Database(self.settings.url)
+        migrate.to_head(database)
+        database.close()
+        self.app = create_app(self.settings)
+        self._server = uvicorn.Server(uvicorn.Config(self.app, port=0, log_level="error", lifespan="on"))
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._thread.start()
+        deadline = time.monotonic() + 30.0
+        while not self._server.started:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        port = self._server.servers[0].sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+
+    def send(self, method: str, path: str, body: Any, **headers: str) -> Any:
+        answer = urllib3.request(method, f"{self.url}/api/v1{path}", json=body, headers=headers)
+        assert answer.status == 200, answer.data
+        return answer.json()
+
+    def close(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(20.0)
+
+
+def text(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def train(
+    server: Server, run: str, *, name: str, project: str = "grpo-math", attempts: int = 1
+) -> dict[str, np.ndarray]:
+    """Sends a run as the wire contract says, in JSON; what it sent, by key."""
+    random = np.random.default_rng(7)
+    steps = np.arange(STEPS)
+    entropy = np.exp(-steps / 900.0) + 0.01 * random.standard_normal(STEPS)
+    entropy[[100, 2500]] = np.nan
+    entropy[200], entropy[201] = np.inf, -np.inf
+    ranks = {f"effective_rank{{place={place}}}": random.uniform(1, 64, STEPS) for place in PLACES}
+    series = [
+        {"key": "policy_entropy", "statistic": "policy_entropy", "family": "policy entropy", "place": "", "labels": {}, "unit": "nat"},
+        *(
+            {"key": key, "statistic": "effective_rank", "family": "representation", "place": place, "labels": {"place": place}, "unit": ""}
+            for key, place in zip(ranks, PLACES, strict=True)
+        ),
+    ]  # fmt: skip
+    values = np.stack([entropy, *ranks.values()], axis=1)
+    for attempt in range(1, attempts + 1):
+        opening = {
+            "project": project, "name": name, "config": {"lr": 1e-5, "note": "<b>"}, "started_at": 1.79e9, "attempt": attempt,
+            "writer": f"w{attempt}", "info": {"host": "n17"},
+        }  # fmt: skip
+        server.send("PUT", f"/runs/{run}", opening)
+        group = {
+            "frame": 1,
+            "steps": steps.tolist(),
+            "times": (1.79e9 + steps).tolist(),
+            "values": list(map(text, values.ravel().tolist())),
+        }
+        block = {
+            "v": 1, "attempt": attempt, "writer": f"w{attempt}", "seq": 1, "dropped": 0, "rows": [group],
+            "frames": [{"frame": 1, "series": [{**one, "dtype": "f64"} for one in series]}],
+        }  # fmt: skip
+        assert server.send("POST", f"/runs/{run}/blocks", block)["ack"] == 1
+    return {"policy_entropy": entropy, **ranks}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+    """A server with three runs, and what they sent."""
+    server = Server(tmp_path_factory.mktemp("client"))
+    sent = train(server, "run-1", name="brisk-otter")
+    train(server, "run-2", name="calm-heron", attempts=2)
+    train(server, "run-3", name="calm-heron", project="ssl")
+    yield SimpleNamespace(server=server, url=server.url, sent=sent)
+    server.close()
+
+
+@pytest.fixture
+def notebook(world: SimpleNamespace) -> Iterator[Client]:
+    client = Client(world.url)
+    yield client
+    client.close()
+
+
+@pytest.fixture(params=["arrow", "json"])
+def either_format(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once with pyarrow, once as if it were not installed."""
+    if request.param == "json":
+        for module in [name for name in sys.modules if name.split(".")[0] == "pyarrow"]:
+            monkeypatch.setitem(sys.modules, module, None)
+        monkeypatch.setitem(sys.modules, "pyarrow.ipc", None)
+
+
+def test_runs_are_listed_the_latest_first_and_by_project(notebook):
+    runs = notebook.runs()
+    assert [run.id for run in runs] == ["run-3", "run-2", "run-1"]
+    assert [run.id for run in notebook.runs("grpo-math")] == ["run-2", "run-1"]
+    assert [run.id for run in notebook.runs(limit=1)] == ["run-3"]
+    assert {row["project"]: row["runs"] for row in notebook.projects()} == {"grpo-math": 2, "ssl": 1}
+    assert runs.to_pandas().set_index("id").loc["run-1", "last_step"] == STEPS - 1
+
+
+def test_more_runs_than_one_page_holds_are_all_found(notebook, monkeypatch):
+    monkeypatch.setattr("foreshock.client._PAGE", 1)
+    assert [run.id for run in notebook.runs()] == ["run-3", "run-2", "run-1"]
+    assert notebook.run("brisk-otter").id == "run-1"
+
+
+def test_a_run_is_found_by_id_name_or_project_and_name(notebook, world):
+    for asked in ("run-1", "brisk-otter", "grpo-math/brisk-otter"):
+        run = notebook.run(asked)
+        assert (run.id, run.name, run.project, run.state) == ("run-1", "brisk-otter", "grpo-math", "running")
+    assert notebook.run("ssl/calm-heron").id == "run-3"
+    assert run.config == {"lr": 1e-5, "note": "<b>"}
+    assert run.attempts[0]["info"]["host"] == "n17"
+    assert run.last_step == STEPS - 1
+    assert run.url.endswith("/runs/run-1")
+    assert notebook.runs()[-1].config == run.config  # lists leave it out, so it is asked for
+
+
+def test_a_name_that_two_runs_have_asks_for_an_id(notebook):
+    with pytest.raises(
+        ForeshockError,
+        match=r"2 runs are called 'calm-heron'; write the id of one: run-3 \(ssl\), run-2 \(grpo-math\)",
+    ):
+        notebook.run("calm-heron")
+
+
+def test_a_run_that_is_not_there_names_what_is_close(notebook):
+    with pytest.raises(
+        ForeshockError, match="no run called 'brisk-oter'; did you mean 'brisk-otter'"
+    ) as caught:
+        notebook.run("brisk-oter")
+    assert caught.value.code == "UnknownRun"
+
+
+@pytest.mark.usefixtures("either_format")
+def test_what_was_sent_is_what_is_read(notebook, world):
+    series = notebook.run("run-1").series("policy_entropy")
+    assert series.steps.dtype == np.int64
+    assert series.values.dtype == np.float64
+    assert series.attempts.dtype == np.int32
+    assert series.unit == "nat"
+    np.testing.assert_array_equal(series.steps, np.arange(STEPS))
+    np.testing.assert_array_equal(
+        series.values, world.sent["policy_entropy"]
+    )  # NaN and infinities in their places
+    np.testing.assert_array_equal(series.times, 1.79e9 + np.arange(STEPS))
+    assert set(series.attempts.tolist()) == {1}
+
+
+@pytest.mark.usefixtures("either_format")
+def test_a_statistic_of_several_places_gives_all_of_them_in_long_form(notebook, world):
+    series = notebook.run("run-1").series("effective_rank")
+    assert series.keys == [f"effective_rank{{place={place}}}" for place in PLACES]
+    assert len(series) == 3 * STEPS
+    frame = series.to_pandas()
+    assert list(frame.columns) == ["key", "place", "step", "time", "value", "attempt"]
+    assert list(frame["place"].unique()) == list(PLACES)
+    for one in series:
+        [key] = one.keys
+        np.testing.assert_array_equal(one.values, world.sent[key])
+        np.testing.assert_array_equal(frame.loc[frame["key"] == key, "value"], world.sent[key])
+
+
+@pytest.mark.usefixtures("either_format")
+def test_a_resumed_run_keeps_its_lives_apart(notebook):
+    series = notebook.run("run-2").series("policy_entropy")
+    np.testing.assert_array_equal(series.attempts, np.repeat([1, 2], STEPS))
+    np.testing.assert_array_equal(series.steps, np.tile(np.arange(STEPS), 2))
+
+
+@pytest.mark.usefixtures("either_format")
+def test_bounds_and_thinning(notebook, world):
+    run = notebook.run("run-1")
+    part = run.series("policy_entropy", first=50, last=150)
+    np.testing.assert_array_equal(part.steps, np.arange(50, 151))
+    assert np.flatnonzero(np.isnan(part.values)).tolist() == [50]
+    thin = run.series("policy_entropy", points=200)
+    assert 150 < len(thin) < 400
+    finite = world.sent["policy_entropy"][np.isfinite(world.sent["policy_entropy"])]
+    assert np.nanmax(thin.values[np.isfinite(thin.values)]) == finite.max()
+    assert np.isnan(thin.values[thin.steps == 100]).all()
+    empty = run.series("policy_entropy", first=10**6)
+    assert len(empty) == 0
+    assert empty.values.dtype == np.float64
+    assert list(empty.to_pandas().columns) == ["key", "place", "step", "time", "value", "attempt"]
+
+
+def test_arrow_and_json_give_equal_results(notebook, monkeypatch):
+    run = notebook.run("run-2")
+    by_arrow = run.series("effective_rank")
+    monkeypatch.setattr("foreshock.client._has_arrow", lambda: False)
+    by_json = run.series("effective_rank")
+    assert by_arrow.keys == by_json.keys
+    for name in ("steps", "times", "values", "attempts"):
+        one, other = getattr(by_arrow, name), getattr(by_json, name)
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+    pd.testing.assert_frame_equal(by_arrow.to_pandas(), by_json.to_pandas())
+
+
+def test_pandas_polars_and_arrow_agree_and_keep_nan(notebook, world):
+    series = notebook.run("run-1").series("policy_entropy")
+    pandas, polars, arrow = series.to_pandas(), series.to_polars(), series.to_arrow()
+    assert list(pandas.columns) == polars.columns == arrow.column_names
+    for values in (pandas["value"].to_numpy(), polars["value"].to_numpy(), arrow["value"].to_numpy()):
+        np.testing.assert_array_equal(values, world.sent["policy_entropy"])
+    assert polars["value"].null_count() == 0
+    assert polars["value"].is_nan().sum() == 2
+    assert arrow["value"].null_count == 0
+    assert polars["key"].cast(pl.String).to_list() == pandas["key"].tolist() == arrow["key"].to_pylist()
+
+
+def test_many_keys_travel_in_several_requests(notebook, world, monkeypatch):
+    monkeypatch.setattr("foreshock.client._LONGEST_QUERY", 60)
+    asked: list[str] = []
+    get = notebook._get
+    monkeypatch.setattr(
+        notebook, "_get", lambda path, *rest, **more: (asked.append(path), get(path, *rest, **more))[1]
+    )
+    series = notebook.run("run-1").series("effective_rank")
+    assert asked.count("/runs/run-1/data") == 3
+    assert series.keys == [f"effective_rank{{place={place}}}" for place in PLACES]
+    np.testing.assert_array_equal(series.values, np.concatenate([world.sent[key] for key in series.keys]))
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ("polcy_entropy", "'policy_entropy'"),
+        ("rank", "'effective_rank'"),
+        ("qqq", "there are 'policy_entropy'"),
+    ],
+)
+def test_an_unknown_series_names_what_is_close_or_what_there_is(notebook, asked, named):
+    with pytest.raises(ForeshockError, match=f"no series of brisk-otter called '{asked}'.*{named}"):
+        notebook.run("run-1").series(asked)
+
+
+def test_a_series_that_appears_later_is_found(world, notebook):
+    run = notebook.run("run-3")
+    assert len(run.series_list()) == 4
+    late = {
+        "v": 1, "attempt": 1, "writer": "w-late", "seq": 1, "dropped": 0,
+        "frames": [{"frame": 1, "series": [{"key": "loss", "statistic": "loss", "family": "training", "place": "", "labels": {}, "unit": "", "dtype": "f64"}]}],
+        "rows": [{"frame": 1, "steps": [0, 1], "times": [1.0, 2.0], "values": [0.5, "NaN"]}],
+    }  # fmt: skip
+    world.server.send("POST", "/runs/run-3/blocks", late)
+    np.testing.assert_array_equal(run.series("loss").values, [0.5, np.nan])
+
+
+def test_what_a_notebook_shows_is_readable_and_escaped(notebook):
+    run = notebook.run("run-1")
+    assert repr(run) == "<Run grpo-math/brisk-otter: running, step 2,999, verdict none, id run-1>"
+    assert repr(run.series("policy_entropy")).startswith(
+        "<policy_entropy [nat] of brisk-otter: 3,000 readings, steps 0 to 2,999, last "
+    )
+    assert repr(run.series("policy_entropy")).endswith("4 not finite>")
+    assert "brisk-otter" in repr(notebook.runs())
+    assert notebook.runs()._repr_html_().count("<tr>") == 4
+    assert repr(notebook.runs("nobody")) == "(no runs)"
+    hostile = RunView(
+        notebook, {**run.fields, "name": "<script>alert(1)</script>", "url": 'http://x/"><script>'}
+    )
+    assert "<script>" not in hostile._repr_html_()
+    assert "effective_rank{place=model.layers.0}" in repr(run.series_list())
+
+
+def test_no_server_is_said_at_once_in_one_sentence(capfd):
+    began = time.monotonic()
+    with pytest.raises(
+        ForeshockError,
+        match=r"No Foreshock server answers at http://127.0.0.1:9 \(.*refused.*\)\. Is `foreshock serve` running there\?",
+    ):
+        Client("http://127.0.0.1:9").runs()
+    assert time.monotonic() - began < 2.0
+    assert capfd.readouterr().err == ""
+
+
+def test_the_servers_sentence_is_the_errors(notebook):
+    with pytest.raises(ForeshockError, match="first=9 lies after last=3; exchange them") as caught:
+        notebook.run("run-1").series("policy_entropy", first=9, last=3)
+    assert caught.value.status == 422
+
+
+def test_something_else_at_the_address_is_named():
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as other:
+        thread = threading.Thread(target=other.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        with pytest.raises(ForeshockError, match="answered 501, and not as a Foreshock server does"):
+            Client(f"http://127.0.0.1:{other.server_port}").runs()
+        other.shutdown()
+        thread.join()
+
+
+def test_the_key_is_sent_and_a_missing_one_is_explained(tmp_path, monkeypatch):
+    server = Server(tmp_path, api_key=KEY)
+    try:
+        with pytest.raises(ForeshockError, match="This server wants a key") as caught:
+            Client(server.url).runs()
+        assert caught.value.status == 401
+        assert Client(server.url, KEY).runs() == []
+        monkeypatch.setenv("FORESHOCK_URL", server.url)
+        monkeypatch.setenv("FORESHOCK_API_KEY", KEY)
+        assert Client().runs() == []
+        assert KEY not in repr(Client())
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "package"), [("to_pandas", "pandas"), ("to_polars", "polars"), ("to_arrow", "pyarrow")]
+)
+def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch, method, package):
+    one = np.zeros(1)
+    view = columns.SeriesView(
+        [columns.Column("k", "", "", one.astype(np.int64), one, one, one.astype(np.int32))]
+    )
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=rf"pip install {package}, or pip install 'foreshock\[notebook\]'"):
+        getattr(view, method)()
+
+
+def test_the_client_loads_neither_torch_nor_any_frame_library():
+    code = "import sys, foreshock; foreshock.Client; print(sorted({'torch', 'pandas', 'polars', 'pyarrow', 'plotly', 'sqlalchemy', 'fastapi'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.replace("'", '"')) == []

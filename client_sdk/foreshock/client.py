@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 import urllib3
 
-from .columns import ARROW, Column, SeriesView, from_arrow, from_json, needs
+from .columns import ARROW, Column, SeriesView, from_arrow, from_json, needs, with_arrays
 from .config import Config
 from .tables import Table, as_html, as_text
 
@@ -124,14 +124,22 @@ class RunView:
         return Table(found, ("name", "title", "family", "state"), "no figures yet")
 
     def figure(
-        self, name: str, theme: Literal["light", "dark", "none"] | None = None
+        self, name: str, theme: Literal["light", "dark", "none"] | None = None, *, keys: Sequence[str] = ()
     ) -> plotly.graph_objects.Figure:
-        """The figure that the page draws, as an object to change, show or save."""
-        plotly_io = needs("plotly.io", "figure()")
-        query = {"theme": theme} if theme else {}
-        drawn: plotly.graph_objects.Figure = plotly_io.from_json(
-            self._client._get(self._path(f"/figures/{quote(name, safe='')}"), query).decode()
-        )
+        """The figure that the page draws, as an object to change, show or save. `keys`: for the figure `series`, which."""
+        graph_objects = needs("plotly.graph_objects", "figure()")
+        query: list[tuple[str, str]] = [("theme", theme)] if theme else []
+        query += [("key", key) for key in keys]
+        try:
+            body = self._client._get(self._path(f"/figures/{quote(name, safe='')}"), query)
+        except ForeshockError as error:
+            if error.code != "UnknownFigure":
+                raise
+            known = [str(one["name"]) for one in self.figures()]
+            raise ForeshockError(
+                _no_such(name, f"figure of {self.name}", known), status=error.status, code=error.code
+            ) from None
+        drawn: plotly.graph_objects.Figure = graph_objects.Figure(with_arrays(json.loads(body)))
         return drawn
 
     def alerts(self) -> Table:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import polars as pl
 import pytest
 import urllib3
@@ -26,6 +27,7 @@ from foreshock.client import Client, ForeshockError, RunView
 from foreshock_server import migrate
 from foreshock_server.app import create_app
 from foreshock_server.db import Database
+from foreshock_server.rules.evaluator import Evaluator
 from foreshock_server.settings import Settings
 
 PLACES = ("model.layers.0", "model.layers.1", "model.layers.10")
@@ -69,14 +71,15 @@ def text(value: float) -> float | str:
 
 
 def train(
-    server: Server, run: str, *, name: str, project: str = "grpo-math", attempts: int = 1
+    server: Server, run: str, *, name: str, project: str = "grpo-math", attempts: int = 1, nan: bool = True
 ) -> dict[str, np.ndarray]:
     """Sends a run as the wire contract says, in JSON; what it sent, by key."""
     random = np.random.default_rng(7)
     steps = np.arange(STEPS)
     entropy = np.exp(-steps / 900.0) + 0.01 * random.standard_normal(STEPS)
-    entropy[[100, 2500]] = np.nan
-    entropy[200], entropy[201] = np.inf, -np.inf
+    if nan:
+        entropy[[100, 2500]] = np.nan
+        entropy[200], entropy[201] = np.inf, -np.inf
     ranks = {f"effective_rank{{place={place}}}": random.uniform(1, 64, STEPS) for place in PLACES}
     series = [
         {"key": "policy_entropy", "statistic": "policy_entropy", "family": "policy entropy", "place": "", "labels": {}, "unit": "nat"},
@@ -292,6 +295,53 @@ def test_a_series_that_appears_later_is_found(world, notebook):
     np.testing.assert_array_equal(run.series("loss").values, [0.5, np.nan])
 
 
+def test_a_figure_is_the_object_that_the_page_draws(notebook, world):
+    run = notebook.run("run-1")
+    assert "policy-entropy" in [row["name"] for row in run.figures()]
+    figure = run.figure("policy-entropy")
+    assert isinstance(figure, go.Figure)
+    answer = urllib3.request("GET", f"{world.url}/api/v1/runs/run-1/figures/policy-entropy")
+    assert json.loads(figure.to_json()) == json.loads(answer.data)
+    assert run.figure("policy-entropy", "dark") != figure
+    drawn = np.concatenate([np.asarray(trace.y, float) for trace in figure.data if trace.y is not None])
+    sent = world.sent["policy_entropy"]
+    assert np.isin(sent[np.isfinite(sent)].max(), drawn)  # the highest reading is on it, bit by bit
+
+
+def test_packed_arrays_of_every_kind_are_read():
+    for kind in (np.float64, np.float32, np.int8, np.int16, np.int32, np.uint8, np.uint16, np.uint32):
+        whole = go.Figure(go.Heatmap(z=np.arange(6, dtype=kind).reshape(2, 3)))
+        read = columns.with_arrays(json.loads(whole.to_json()))
+        np.testing.assert_array_equal(read["data"][0]["z"], [[0, 1, 2], [3, 4, 5]])
+        assert json.loads(go.Figure(read).to_json()) == json.loads(whole.to_json())
+
+
+def test_an_unknown_figure_names_what_is_close(notebook):
+    with pytest.raises(
+        ForeshockError,
+        match="no figure of brisk-otter called 'policy_entropi'; did you mean 'policy-entropy'",
+    ):
+        notebook.run("run-1").figure("policy_entropi")
+
+
+def test_alerts_come_with_their_sentences_and_transitions(world, notebook):
+    train(world.server, "run-4", name="dying-newt", nan=False)
+    state = world.server.app.state
+    evaluator = Evaluator(state.database, state.rules, state.bus, state.settings)
+    while evaluator.evaluate("run-4"):
+        pass
+    run = notebook.run("dying-newt")
+    [alert] = [row for row in run.alerts() if row["rule"] == "policy-entropy-collapse"]
+    assert (alert["state"], alert["severity"], alert["series"]) == ("firing", "critical", "policy_entropy")
+    assert run.verdict == "collapsing"
+    fired = [row for row in run.transitions() if row["rule"] == "policy-entropy-collapse"]
+    assert fired[0]["kind"] == "fired"
+    assert fired[0]["step"] < STEPS
+    assert alert["message"] in repr(run.alerts())
+    assert "policy-entropy-collapse" in set(run.alerts().to_pandas()["rule"])
+    assert repr(notebook.run("run-1").alerts()) == "(no alerts)"
+
+
 def test_what_a_notebook_shows_is_readable_and_escaped(notebook):
     run = notebook.run("run-1")
     assert repr(run) == "<Run grpo-math/brisk-otter: running, step 2,999, verdict none, id run-1>"
@@ -300,7 +350,7 @@ def test_what_a_notebook_shows_is_readable_and_escaped(notebook):
     )
     assert repr(run.series("policy_entropy")).endswith("4 not finite>")
     assert "brisk-otter" in repr(notebook.runs())
-    assert notebook.runs()._repr_html_().count("<tr>") == 4
+    assert notebook.runs("ssl")._repr_html_().count("<tr>") == 2
     assert repr(notebook.runs("nobody")) == "(no runs)"
     hostile = RunView(
         notebook, {**run.fields, "name": "<script>alert(1)</script>", "url": 'http://x/"><script>'}

@@ -1,0 +1,81 @@
+"""The figures by name: what each is called, which series it is drawn from, and the function that draws it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from foreshock_server.figures.scene import Scene, SeriesInfo
+
+FAMILIES = ("policy entropy", "RL signal", "representation", "optimiser", "numerics", "training", "monitor")
+
+Draw = Callable[[Scene], go.Figure]
+Choose = Callable[[Sequence[SeriesInfo]], Sequence[SeriesInfo]]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One figure before it is drawn."""
+
+    name: str
+    title: str
+    family: str
+    order: int
+    about: str  # one sentence for the reader: what is seen here
+    choose: Choose  # the series it is drawn from; none: a run without this figure
+    draw: Draw
+    leads: tuple[str, ...] = ()  # statistics, the first that exists gives the number beside the title
+    height: Callable[[int], int] = lambda _series: 300  # pixels, from the number of series
+    wide: bool = False  # takes the whole width of the page
+
+    def place(self) -> tuple[int, int, str]:
+        """Where it stands when nothing is wrong."""
+        family = FAMILIES.index(self.family) if self.family in FAMILIES else len(FAMILIES)
+        return family, self.order, self.name
+
+
+_PANELS: dict[str, Panel] = {}
+
+
+def panel(
+    name: str,
+    title: str,
+    family: str,
+    order: int,
+    about: str,
+    *,
+    needs: Iterable[str] = (),
+    also: Iterable[str] = (),
+    choose: Choose | None = None,
+    height: Callable[[int], int] = lambda _series: 300,
+    wide: bool = False,
+) -> Callable[[Draw], Draw]:
+    """Register a figure: offered when the run has any statistic of `needs` (or `choose` finds a series), drawn with `also`."""
+    wanted, welcome = tuple(needs), tuple(also)
+
+    def by_statistic(series: Sequence[SeriesInfo]) -> Sequence[SeriesInfo]:
+        if not any(info.statistic in wanted for info in series):
+            return []
+        return [info for info in series if info.statistic in wanted or info.statistic in welcome]
+
+    def register(draw: Draw) -> Draw:
+        if name in _PANELS:
+            raise ValueError(f"there is a figure {name!r} already; choose another name")
+        _PANELS[name] = Panel(
+            name, title, family, order, about, choose or by_statistic, draw, wanted, height, wide
+        )
+        return draw
+
+    return register
+
+
+def panels() -> list[Panel]:
+    """All of them, in the order of the families."""
+    return sorted(_PANELS.values(), key=Panel.place)
+
+
+def find(name: str) -> Panel | None:
+    """The one of this name."""
+    return _PANELS.get(name)

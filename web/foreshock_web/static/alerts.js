@@ -1,0 +1,134 @@
+// @ts-check
+// What fires, what fired, and what to do about it.
+
+import {each, fill, h, say} from "./dom.js";
+import {integer, plural, quantity, sentence} from "./format.js";
+import {icon} from "./icons.js";
+
+/** @typedef {import("./types.js").Alert} Alert */
+/** @typedef {import("./types.js").Runbook} Runbook */
+/** @typedef {import("./types.js").Transition} Transition */
+/** @typedef {import("./types.js").Remedy} Remedy */
+
+/** The verdict's word for a severity. @param {string} severity */
+export const verdictOf = (severity) => (severity === "critical" ? "collapsing" : "watch");
+
+/** Where an alert is on the page. @param {Pick<Alert, "rule" | "series">} alert */
+const keyOf = (alert) => `${alert.rule} ${alert.series}`;
+
+export class AlertList {
+  constructor() {
+    this.firing = h("div", {class: "alerts"});
+    this.earlier = h("ol", {class: "history"});
+    this.summary = h("summary", null);
+    this.past = h("details", {class: "past", hidden: true}, this.summary, this.earlier);
+    this.quiet = h("p", {class: "muted"});
+    this.element = h(
+      "section",
+      {class: "card", "aria-labelledby": "alerts-title"},
+      h("h2", {id: "alerts-title"}, "Alerts"),
+      this.quiet,
+      this.firing,
+      this.past,
+    );
+  }
+
+  /** @param {{alerts: Alert[], transitions: Transition[]}} answer */
+  show({alerts, transitions}) {
+    const firing = alerts
+      .filter((alert) => alert.state === "firing")
+      .sort((a, b) => Number(b.severity === "critical") - Number(a.severity === "critical") || (a.fired_step ?? 0) - (b.fired_step ?? 0));
+    each(this.firing, firing, keyOf, makeAlert, updateAlert);
+    const rules = new Set(alerts.map((alert) => alert.rule)).size;
+    say(
+      this.quiet,
+      firing.length > 0 ? "" : rules > 0 ? `Nothing fires. ${plural(rules, "rule looks", "rules look")} at ${plural(alerts.length, "series", "series")} of this run.` : "No rule has looked at this run yet.",
+    );
+    this.quiet.hidden = firing.length > 0;
+    const titles = new Map(alerts.map((alert) => [alert.rule, alert.title]));
+    const newestFirst = [...transitions].reverse();
+    this.past.hidden = newestFirst.length === 0;
+    say(this.summary, `History (${plural(newestFirst.length, "change")})`);
+    each(
+      this.earlier,
+      newestFirst,
+      (change) => `${keyOf(change)} ${change.episode} ${change.kind}`,
+      (change) =>
+        h(
+          "li",
+          {class: `change change-${change.kind}`},
+          icon(change.kind === "resolved" ? "fine" : verdictOf(change.severity)),
+          h("span", {class: "num"}, `step ${integer(change.step)}`),
+          h("span", null, h("strong", null, change.title ?? titles.get(change.rule) ?? change.rule), ` ${change.kind}`, h("span", {class: "muted"}, ` · ${change.series}`)),
+        ),
+      () => {},
+    );
+  }
+}
+
+/** @param {Alert} alert */
+function makeAlert(alert) {
+  return h(
+    "details",
+    {class: "alert"},
+    h(
+      "summary",
+      {class: "alert-head"},
+      h("span", {class: "alert-icon"}),
+      h("span", {class: "alert-message"}),
+      h("span", {class: "chip"}),
+      h("span", {class: "alert-more"}, "What to do"),
+    ),
+    h("div", {class: "alert-body"}, h("p", {class: "muted"}, alert.title || alert.rule), h("dl", {class: "facts"}), runbook(alert.runbook)),
+  );
+}
+
+/** @param {HTMLElement} card @param {Alert} alert */
+function updateAlert(card, alert) {
+  const verdict = verdictOf(alert.severity);
+  if (card.getAttribute("data-verdict") !== verdict) {
+    card.setAttribute("data-verdict", verdict);
+    fill(/** @type {Element} */ (card.querySelector(".alert-icon")), icon(verdict));
+    say(/** @type {Element} */ (card.querySelector(".chip")), alert.severity);
+  }
+  say(/** @type {Element} */ (card.querySelector(".alert-message")), sentence(alert.message || alert.title || alert.rule));
+  const facts = /** @type {HTMLElement} */ (card.querySelector(".facts"));
+  each(
+    facts,
+    /** @type {[string, string][]} */ ([
+      ["series", alert.series],
+      ["since step", integer(alert.since_step)],
+      ["fired at step", integer(alert.fired_step)],
+      ["now", quantity(alert.value, alert.unit)],
+      ["baseline", quantity(alert.baseline, alert.unit)],
+      ["threshold", quantity(alert.threshold, alert.unit)],
+    ]).filter(([, value]) => value !== "–"),
+    ([name]) => name,
+    ([name]) => h("div", null, h("dt", null, name), h("dd", null)),
+    (row, [, value]) => say(/** @type {Element} */ (row.lastElementChild), value),
+  );
+}
+
+/**
+ * The runbook of a rule.
+ * @param {Runbook | null | undefined} text
+ */
+export function runbook(text) {
+  if (!text) return null;
+  return h("div", {class: "runbook"}, text.meaning && h("p", null, text.meaning), list("Check", text.check), list("Try", text.try));
+}
+
+/** @param {string} title @param {(string | Remedy)[]} items */
+function list(title, items) {
+  if (items.length === 0) return null;
+  return h(
+    "div",
+    null,
+    h("h4", null, title),
+    h(
+      "ul",
+      null,
+      items.map((item) => (typeof item === "string" ? h("li", null, item) : h("li", null, item.text, h("span", {class: "source"}, item.basis === "inference" ? `no paper: ${item.source}` : item.source)))),
+    ),
+  );
+}

@@ -1,0 +1,83 @@
+// @ts-check
+// The only module that knows URLs and speaks HTTP.
+
+const ROOT = "/api/v1";
+
+/** An answer that is not 2xx, or none at all (status 0). The message is the server's own sentence. */
+export class ApiError extends Error {
+  /** @param {number} status @param {string} code @param {string} detail */
+  constructor(status, code, detail) {
+    super(detail);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+/**
+ * @param {string} method
+ * @param {string} path
+ * @param {{body?: unknown, signal?: AbortSignal}} [options]
+ * @returns {Promise<any>}
+ */
+async function call(method, path, {body, signal} = {}) {
+  /** @type {Response} */
+  let response;
+  try {
+    response = await fetch(ROOT + path, {
+      method,
+      signal,
+      credentials: "same-origin",
+      headers: body === undefined ? {} : {"Content-Type": "application/json"},
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new ApiError(0, "Unreachable", "The server does not answer.");
+  }
+  if (response.status === 204) return null;
+  const text = await response.text();
+  /** @type {any} */
+  let answer = null;
+  try {
+    answer = JSON.parse(text);
+  } catch {
+    // not JSON: a proxy's page, or an empty answer; the status says enough
+  }
+  if (response.ok && answer !== null) return answer;
+  if (response.status === 401 && path !== "/session") window.dispatchEvent(new Event("foreshock:unauthorized"));
+  const detail = typeof answer?.detail === "string" ? answer.detail : `The server answered ${response.status}.`;
+  throw new ApiError(response.status, answer?.error ?? "HttpError", detail);
+}
+
+/** @param {string} path @param {AbortSignal} [signal] */
+export const get = (path, signal) => call("GET", path, {signal});
+/** @param {string} path @param {unknown} [body] */
+export const post = (path, body) => call("POST", path, {body: body ?? {}});
+/** @param {string} path @param {unknown} body */
+export const patch = (path, body) => call("PATCH", path, {body});
+/** @param {string} path */
+export const remove = (path) => call("DELETE", path);
+
+/**
+ * A path with its parts escaped: path`/runs/${id}/series`.
+ * @param {TemplateStringsArray} strings
+ * @param {...(string | number)} values
+ */
+export function path(strings, ...values) {
+  return strings.reduce((built, part, i) => built + part + (i < values.length ? encodeURIComponent(values[i]) : ""), "");
+}
+
+/**
+ * A query string without what is empty.
+ * @param {Record<string, string | number | null | undefined>} values
+ */
+export function query(values) {
+  const given = Object.entries(values).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return given.length === 0 ? "" : `?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}`;
+}
+
+/** Where a stream of changes is. @param {string} stream @param {string} cursor */
+export const streamUrl = (stream, cursor) => `${ROOT}${stream}${query({cursor})}`;
+
+/** The page of a run. @param {string} id */
+export const runHref = (id) => path`/runs/${id}`;

@@ -1,0 +1,121 @@
+// @ts-check
+// Reads the address bar, shows the view it names, and keeps the frame around it: theme, connection, sign-in.
+
+import {ApiError} from "./api.js";
+import {fill, h, say} from "./dom.js";
+import {icon} from "./icons.js";
+import {askForKey} from "./login.js";
+import {showRules} from "./rules.js";
+import {showRun} from "./run.js";
+import {showRuns} from "./runs.js";
+import {showSettings} from "./settings.js";
+import {theme, toggle} from "./theme.js";
+
+/**
+ * What a view gets from the frame.
+ * @typedef {object} Context
+ * @property {AbortSignal} signal ends when another view is shown
+ * @property {(state: "live" | "reconnecting") => void} onLive
+ * @property {(title: string) => void} title
+ */
+
+const main = /** @type {HTMLElement} */ (document.getElementById("main"));
+const notice = /** @type {HTMLElement} */ (document.getElementById("notice"));
+const themeButton = /** @type {HTMLButtonElement} */ (document.getElementById("theme"));
+
+let leave = new AbortController();
+let asking = false;
+
+/** @type {[RegExp, (root: HTMLElement, context: Context, ...parts: string[]) => Promise<void>][]} */
+const VIEWS = [
+  [/^\/$/, showRuns],
+  [/^\/runs\/([^/]+)\/?$/, showRun],
+  [/^\/rules\/?$/, showRules],
+  [/^\/settings\/?$/, showSettings],
+];
+
+/** Show what the address bar says. @param {boolean} [moved] by a link: the new heading takes the focus */
+async function show(moved = false) {
+  leave.abort();
+  leave = new AbortController();
+  const {signal} = leave;
+  onLive("live");
+  const root = h("div", {class: "view"});
+  const waiting = setTimeout(() => signal.aborted || root.childElementCount > 0 || fill(root, h("p", {class: "loading muted", role: "status"}, "Loading…")), 300);
+  fill(main, root);
+  for (const link of document.querySelectorAll("nav a")) {
+    const here = link.getAttribute("href") === "/" ? /^\/(runs\/.*)?$/.test(location.pathname) : location.pathname.startsWith(link.getAttribute("href") ?? "-");
+    if (here) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  try {
+    for (const [pattern, view] of VIEWS) {
+      const match = pattern.exec(location.pathname);
+      if (!match) continue;
+      await view(root, {signal, onLive, title}, ...match.slice(1).map(decodeURIComponent));
+      if (moved && !signal.aborted) root.querySelector("h1")?.focus();
+      return;
+    }
+    fail(root, "There is no such page.", "");
+  } catch (error) {
+    if (signal.aborted || (error instanceof ApiError && error.status === 401)) return;
+    if (error instanceof ApiError && error.status === 0) {
+      fail(root, "The server does not answer.", "This page tries again by itself.");
+      const again = setTimeout(() => void show(), 3000);
+      signal.addEventListener("abort", () => clearTimeout(again));
+    } else {
+      fail(root, error instanceof Error ? error.message : String(error), "");
+      if (!(error instanceof ApiError)) console.error(error);
+    }
+  } finally {
+    clearTimeout(waiting);
+  }
+}
+
+/** @param {HTMLElement} root @param {string} what @param {string} more */
+function fail(root, what, more) {
+  title(what);
+  fill(root, h("section", {class: "card failure"}, h("h1", {tabindex: -1}, what), more && h("p", {class: "muted"}, more), h("p", null, h("a", {href: "/"}, "All runs"))));
+}
+
+/** @param {string} text */
+function title(text) {
+  document.title = `${text} · Foreshock`;
+}
+
+/** @param {"live" | "reconnecting"} state */
+function onLive(state) {
+  notice.hidden = state === "live";
+  say(notice, state === "live" ? "" : "The server does not answer. Reconnecting; what is shown is the last that arrived.");
+}
+
+function showTheme() {
+  const other = theme() === "dark" ? "light" : "dark";
+  fill(themeButton, icon(other === "light" ? "sun" : "moon"), h("span", {class: "hidden"}, `Use the ${other} theme`));
+  themeButton.title = `Use the ${other} theme`;
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target instanceof Element ? event.target.closest("a") : null;
+  if (!link || event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+  const to = new URL(link.href);
+  if (to.origin !== location.origin || link.target || link.hasAttribute("download") || to.hash || !VIEWS.some(([pattern]) => pattern.test(to.pathname))) return;
+  event.preventDefault();
+  history.pushState(null, "", to);
+  window.scrollTo(0, 0);
+  void show(true);
+});
+window.addEventListener("popstate", () => void show());
+window.addEventListener("foreshock:theme", showTheme);
+window.addEventListener("foreshock:unauthorized", async () => {
+  if (asking) return;
+  asking = true;
+  leave.abort();
+  onLive("live");
+  await askForKey(main, title);
+  asking = false;
+  await show(true);
+});
+themeButton.addEventListener("click", toggle);
+showTheme();
+await show();

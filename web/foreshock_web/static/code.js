@@ -1,0 +1,52 @@
+// @ts-check
+// Lines of Python to take along: shown in a dialog, copied with one button.
+
+import {h} from "./dom.js";
+
+/**
+ * @param {string} title
+ * @param {string} lines
+ */
+export function showCode(title, lines) {
+  const code = h("code", null, lines);
+  const said = h("span", {class: "said", role: "status"});
+  const copy = h("button", {type: "button", class: "primary", onclick: () => void take()}, "Copy");
+  const dialog = h(
+    "dialog",
+    {class: "dialog", "aria-label": title},
+    h("h2", null, title),
+    h("pre", {class: "code", tabindex: 0}, code),
+    h("div", {class: "dialog-foot"}, said, h("button", {type: "button", onclick: () => dialog.close()}, "Close"), copy),
+  );
+  dialog.addEventListener("close", () => dialog.remove());
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog) dialog.close();
+  });
+  document.body.append(dialog);
+  dialog.showModal();
+  copy.focus();
+
+  async function take() {
+    try {
+      await navigator.clipboard.writeText(lines);
+      said.textContent = "Copied.";
+    } catch {
+      // without https a browser refuses the clipboard: select the text, so that one key copies it
+      window.getSelection()?.selectAllChildren(code);
+      said.textContent = "Selected: copy it with Ctrl+C.";
+    }
+  }
+}
+
+/**
+ * The lines that open a run, a figure or a series in a notebook.
+ * @param {string} run
+ * @param {string} [figure]
+ * @param {string} [key]
+ */
+export function notebookLines(run, figure, key) {
+  const client = `import foreshock\n\nrun = foreshock.Client(${JSON.stringify(location.origin)}).run(${JSON.stringify(run)})\n`;
+  if (key) return `${client}run.series(${JSON.stringify(key)}).to_pandas()`;
+  if (figure) return `${client}run.figure(${JSON.stringify(figure)})`;
+  return `${client}run.figure("policy-entropy")               # the figure on the page\nrun.series("policy_entropy").to_pandas()   # its numbers\nrun.alerts()`;
+}

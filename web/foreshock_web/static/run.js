@@ -1,0 +1,169 @@
+// @ts-check
+// One run: the verdict first, then the strip, the alerts, and the panels that prove it.
+
+import {get, path, query} from "./api.js";
+import {AlertList} from "./alerts.js";
+import {notebookLines, showCode} from "./code.js";
+import {each, fill, h, say} from "./dom.js";
+import {Families} from "./families.js";
+import {duration, integer, number, plural, sentence} from "./format.js";
+import {icon, word} from "./icons.js";
+import {calm, follow} from "./live.js";
+import {chip, state as showState} from "./runs.js";
+import {SeriesList} from "./series-list.js";
+import {Strip} from "./strip.js";
+
+/** @typedef {import("./types.js").Run} Run */
+/** @typedef {import("./types.js").Deliveries} Deliveries */
+/** @typedef {import("./types.js").VerdictStrip} VerdictStrip */
+/** @typedef {import("./app.js").Context} Context */
+
+const BINS = {wide: 120, narrow: 48};
+
+/**
+ * @param {HTMLElement} root
+ * @param {Context} context
+ * @param {string} id
+ */
+export async function showRun(root, {signal, onLive, title}, id) {
+  /** @type {Run} */
+  let run = await get(path`/runs/${id}`, signal);
+
+  const name = h("h1", {tabindex: -1}, run.name || run.id);
+  const status = h("span", {class: "state"});
+  const facts = h("dl", {class: "facts run-facts"});
+  const deliveries = h("p", {class: "deliveries muted"});
+  const mark = h("span", {class: "banner-icon", "aria-hidden": "true"});
+  const verdict = h("span", {class: "chip"});
+  const headline = h("p", {class: "headline"});
+  const banner = h("section", {class: "banner", "aria-label": "Verdict", "aria-live": "polite"}, mark, h("div", null, verdict, headline, deliveries));
+  const families = new Families(id);
+  const strip = new Strip((family) => families.reveal(family));
+  const alerts = new AlertList();
+  const series = new SeriesList(id, signal);
+  const about = h("dl", {class: "config"});
+
+  fill(
+    root,
+    h(
+      "header",
+      {class: "run-head"},
+      h("div", {class: "run-title"}, h("p", {class: "crumb"}, h("a", {href: `/${query({project: run.project})}`}, run.project), " /"), name, status),
+      h("button", {type: "button", onclick: () => showCode("This run in a notebook", notebookLines(id))}, icon("code"), "Notebook"),
+      facts,
+    ),
+    banner,
+    h("section", {class: "card", "aria-labelledby": "strip-title"}, h("h2", {id: "strip-title", class: "hidden"}, "Families over the run"), strip.element),
+    alerts.element,
+    families.element,
+    series.element,
+    h("section", {class: "family"}, h("details", null, h("summary", {class: "family-head"}, h("h3", null, "Configuration")), about)),
+  );
+
+  /** Everything but the drawings. */
+  async function summary() {
+    const bins = window.innerWidth < 700 ? BINS.narrow : BINS.wide;
+    const [fresh, judged, alerted, figures, sent, channels] = await Promise.all([
+      get(path`/runs/${id}`, signal),
+      get(path`/runs/${id}/verdict` + query({bins}), signal),
+      get(path`/runs/${id}/alerts`, signal),
+      get(path`/runs/${id}/figures`, signal),
+      get(`/deliveries${query({run: id, limit: 100})}`, signal),
+      get("/channels", signal),
+    ]);
+    run = fresh;
+    showHead();
+    showVerdict(judged);
+    strip.show(judged);
+    alerts.show(alerted);
+    families.show(figures.figures);
+    showDeliveries(sent, channels.channels.filter((/** @type {{enabled: boolean}} */ channel) => channel.enabled).length);
+    showConfig();
+  }
+
+  function showHead() {
+    say(name, run.name || run.id);
+    showState(status, run.state);
+    const attempts = run.attempts ?? [];
+    const current = attempts[attempts.length - 1];
+    const lost = typeof run.lost === "number" ? run.lost : Math.max(run.dropped, Object.values(run.lost).reduce((sum, one) => sum + one, 0));
+    const ended = current?.finished_at ?? (run.state === "running" ? Date.now() / 1000 : run.updated_at);
+    showFacts([
+      ["step", integer(run.last_step)],
+      ["attempt", current && attempts.length > 1 ? `${current.attempt} of ${attempts.length}` : integer(current?.attempt ?? 1)],
+      ["duration", current ? duration(ended - current.started_at) : "–"],
+      ["overhead", run.overhead_percent === null ? "–" : `${number(Number(run.overhead_percent.toPrecision(2)))}\u00a0%`],
+      ["readings", integer(run.points)],
+      ["lost", integer(lost)],
+    ]);
+  }
+
+  /** @param {[string, string][]} pairs */
+  function showFacts(pairs) {
+    each(
+      facts,
+      pairs,
+      ([label]) => label,
+      ([label]) => h("div", null, h("dt", null, label), h("dd", {class: "num"})),
+      (row, [label, value]) => {
+        say(/** @type {Element} */ (row.lastElementChild), value);
+        row.classList.toggle("bad", label === "lost" && value !== "0");
+      },
+    );
+  }
+
+  /** @param {VerdictStrip} judged */
+  function showVerdict(judged) {
+    if (banner.getAttribute("data-verdict") !== judged.verdict) {
+      banner.setAttribute("data-verdict", judged.verdict);
+      fill(mark, icon(judged.verdict));
+      chip(verdict, judged.verdict);
+    }
+    say(headline, sentence(judged.message ?? quietSentence(judged)));
+    title(`${judged.verdict === "fine" || judged.verdict === "none" ? "" : `${word(judged.verdict)}: `}${run.project}/${run.name || run.id}`);
+  }
+
+  /** @param {Deliveries} sent @param {number} channels */
+  function showDeliveries(sent, channels) {
+    const {delivered, waiting, failed} = sent.counts;
+    if (delivered + waiting + failed === 0) {
+      fill(deliveries, channels > 0 ? `Alerts go to ${plural(channels, "channel")}.` : h("span", null, "Alerts go nowhere yet: ", h("a", {href: "/settings"}, "add a channel"), "."));
+      return;
+    }
+    const to = new Set(sent.deliveries.filter((one) => one.state === "delivered").map((one) => one.channel?.id)).size;
+    const parts = [delivered > 0 && `${plural(delivered, "message")} sent to ${plural(to, "channel")}`, waiting > 0 && `${integer(waiting)} on the way`, failed > 0 && `${integer(failed)} not delivered`];
+    fill(deliveries, h("span", {class: failed > 0 ? "bad" : null}, `${parts.filter(Boolean).join(", ")}.`), failed > 0 && " ", failed > 0 && h("a", {href: "/settings"}, "Look at the channels"));
+  }
+
+  function showConfig() {
+    const info = run.attempts?.[run.attempts.length - 1]?.info ?? {};
+    /** @type {[string, unknown][]} */
+    const rows = [["run", run.id], ...Object.entries(info), ...Object.entries(run.config ?? {})];
+    each(
+      about,
+      rows,
+      ([key]) => key,
+      ([key]) => h("div", null, h("dt", null, key), h("dd", null)),
+      (row, [, value]) => say(/** @type {Element} */ (row.lastElementChild), typeof value === "object" && value !== null ? JSON.stringify(value) : String(value)),
+    );
+  }
+
+  await summary();
+  const refresh = calm(async () => {
+    await summary();
+    await Promise.all([families.refresh(), series.refresh()]);
+  }, 1000);
+  follow(path`/runs/${id}/live`, {signal, onState: onLive, onReturn: refresh, onChange: refresh});
+  const clock = setInterval(() => run.state === "running" && showHead(), 5000);
+  signal.addEventListener("abort", () => clearInterval(clock));
+}
+
+/**
+ * What the banner says when no rule has a sentence.
+ * @param {VerdictStrip} judged
+ */
+function quietSentence({verdict, families, bins}) {
+  if (verdict === "none" || bins.length === 0) return "No rule has looked at this run yet.";
+  const last = bins[bins.length - 1][1];
+  return `Nothing is wrong up to step ${integer(last)} in ${plural(families.length, "family", "families")}.`;
+}

@@ -1,0 +1,170 @@
+// @ts-check
+// Channels: where alerts go. Secrets go in and are never shown again.
+
+import {ApiError, get, patch, path, post, query, remove} from "./api.js";
+import {each, fill, h, say} from "./dom.js";
+import {age, plural} from "./format.js";
+
+/** @typedef {import("./types.js").Channel} Channel */
+/** @typedef {import("./app.js").Context} Context */
+
+const KINDS = [
+  ["slack", "Slack", "https://hooks.slack.com/services/…"],
+  ["webhook", "Webhook", "https://example.org/hooks/foreshock"],
+];
+
+/**
+ * @param {HTMLElement} root
+ * @param {Context} context
+ */
+export async function showSettings(root, {signal, title}) {
+  title("Settings");
+  const list = h("ul", {class: "channels"});
+  const none = h("p", {class: "muted", hidden: true}, "No channel yet: alerts are shown here and nowhere else.");
+  const log = h("p", {class: "muted"});
+  const said = h("div", {class: "said", role: "status"});
+
+  async function load() {
+    const [answer, sent] = await Promise.all([get("/channels", signal), get(`/deliveries${query({limit: 50})}`, signal)]);
+    none.hidden = answer.channels.length > 0;
+    each(list, answer.channels, (channel) => channel.id, makeChannel, updateChannel);
+    const {delivered, waiting, failed} = sent.counts;
+    say(log, `${plural(delivered, "message")} delivered, ${waiting} waiting, ${failed} failed.`);
+  }
+
+  /** @param {Channel} channel */
+  function makeChannel(channel) {
+    const result = h("p", {class: "channel-result", role: "status"});
+    const act = (/** @type {() => Promise<string | void>} */ work) => async (/** @type {Event} */ event) => {
+      const button = /** @type {HTMLButtonElement} */ (event.currentTarget);
+      button.disabled = true;
+      result.className = "channel-result";
+      say(result, "…");
+      try {
+        say(result, (await work()) ?? "");
+      } catch (error) {
+        result.classList.add("bad");
+        say(result, error instanceof ApiError ? error.message : String(error));
+      } finally {
+        button.disabled = false;
+      }
+    };
+    const test = async () => {
+      const answer = await post(path`/channels/${channel.id}/test`);
+      result.classList.add(answer.delivered ? "good" : "bad");
+      return answer.delivered ? `Delivered in ${answer.seconds} s.` : answer.detail;
+    };
+    const toggle = h("button", {type: "button", class: "channel-toggle", onclick: act(async () => {
+      await patch(path`/channels/${channel.id}`, {enabled: toggle.dataset.enabled !== "true"});
+      await load();
+    })});
+    const editable = channel.origin === "api";
+    return h(
+      "li",
+      {class: "card channel"},
+      h("div", {class: "channel-head"}, h("strong", {class: "channel-name"}), h("span", {class: "channel-kind muted"}), h("span", {class: "channel-off chip chip-none"}, "disabled")),
+      h("p", {class: "channel-url muted"}),
+      h(
+        "div",
+        {class: "channel-actions"},
+        h("button", {type: "button", onclick: act(test)}, "Send a test"),
+        editable && toggle,
+        editable && h("button", {type: "button", class: "danger", onclick: act(async () => {
+          if (!(await sure(`Delete the channel “${channel.name}”?`, "What still waits for it will not be sent."))) return;
+          await remove(path`/channels/${channel.id}`);
+          await load();
+        })}, "Delete"),
+        !editable && h("span", {class: "muted"}, "set where the server runs"),
+      ),
+      result,
+    );
+  }
+
+  /** @param {HTMLElement} element @param {Channel} channel */
+  function updateChannel(element, channel) {
+    const at = (/** @type {string} */ selector) => /** @type {HTMLElement | null} */ (element.querySelector(selector));
+    const text = (/** @type {string} */ selector, /** @type {string} */ value) => {
+      const found = at(selector);
+      if (found) say(found, value);
+    };
+    text(".channel-name", channel.name);
+    text(".channel-kind", `${channel.kind}${channel.project ? ` · only ${channel.project}` : ""} · added ${age(channel.created_at, Date.now() / 1000)}`);
+    text(".channel-url", Object.entries(channel.config).map(([name, value]) => (name === "url" ? value : `${name} ${value}`)).join(" · "));
+    text(".channel-toggle", channel.enabled ? "Disable" : "Enable");
+    const toggle = at(".channel-toggle");
+    if (toggle) toggle.dataset.enabled = String(channel.enabled);
+    const off = at(".channel-off");
+    if (off) off.hidden = channel.enabled;
+  }
+
+  const kind = h("select", {id: "kind", onchange: () => (url.placeholder = KINDS.find(([value]) => value === kind.value)?.[2] ?? "")}, KINDS.map(([value, label]) => h("option", {value}, label)));
+  const name = h("input", {id: "name", required: true, maxlength: 100, autocomplete: "off"});
+  const url = h("input", {id: "url", type: "url", required: true, maxlength: 2000, autocomplete: "off", placeholder: KINDS[0][2]});
+  const project = h("input", {id: "project", maxlength: 200, autocomplete: "off", placeholder: "all projects"});
+  const problem = h("p", {class: "problem", role: "alert"});
+  const form = h(
+    "form",
+    {
+      class: "card channel-form",
+      onsubmit: (/** @type {Event} */ event) => {
+        event.preventDefault();
+        void add();
+      },
+    },
+    h("h2", null, "Add a channel"),
+    h("label", {for: "kind"}, "Kind", kind),
+    h("label", {for: "name"}, "Name", name),
+    h("label", {for: "url"}, "URL", url),
+    h("label", {for: "project"}, "Only this project", project),
+    problem,
+    h("button", {type: "submit", class: "primary"}, "Add channel"),
+    said,
+  );
+
+  async function add() {
+    say(problem, "");
+    fill(said);
+    try {
+      const made = await post("/channels", {kind: kind.value, name: name.value, url: url.value, project: project.value || null});
+      form.reset();
+      if (made.secret) {
+        fill(said, h("p", null, "The receiver checks signatures with this secret. It is shown only now:"), h("pre", {class: "code", tabindex: 0}, h("code", null, made.secret)));
+      }
+      await load();
+    } catch (error) {
+      say(problem, error instanceof ApiError ? error.message : String(error));
+    }
+  }
+
+  fill(root, h("div", {class: "toolbar"}, h("h1", {tabindex: -1}, "Settings")), h("h2", null, "Channels"), h("p", {class: "muted"}, "Each alert is sent once when it fires and once when it resolves, to every enabled channel."), none, list, form, log);
+  await load();
+}
+
+/**
+ * Ask before what cannot be undone.
+ * @param {string} question
+ * @param {string} consequence
+ * @returns {Promise<boolean>}
+ */
+function sure(question, consequence) {
+  return new Promise((resolve) => {
+    const dialog = h(
+      "dialog",
+      {class: "dialog", "aria-label": question},
+      h("h2", null, question),
+      h("p", null, consequence),
+      h(
+        "form",
+        {method: "dialog", class: "dialog-foot"},
+        h("button", {value: "no", autofocus: true}, "Keep"),
+        h("button", {value: "yes", class: "danger"}, "Delete"),
+      ),
+    );
+    dialog.addEventListener("close", () => {
+      resolve(dialog.returnValue === "yes");
+      dialog.remove();
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}

@@ -1,0 +1,70 @@
+// @ts-check
+// The shapes of the API's answers, as the page reads them. Nothing runs here.
+
+/** A number, or one of the three words that JSON has no number for. @typedef {number | "NaN" | "Infinity" | "-Infinity"} Reading */
+/** @typedef {"running" | "silent" | "finished" | "failed"} RunState */
+/** @typedef {"none" | "fine" | "watch" | "collapsing"} Verdict */
+/** @typedef {Verdict | "resolved-spike"} Cell */
+
+/** @typedef {{key: string, statistic: string, unit: string, last: Reading | null, spark: {steps: number[], values: (Reading | null)[]}}} Lead */
+/** @typedef {{attempt: number, state: RunState, started_at: number, finished_at: number | null, info?: Record<string, unknown>}} Attempt */
+
+/**
+ * @typedef {object} Run
+ * @property {string} id
+ * @property {string} project
+ * @property {string} name
+ * @property {RunState} state
+ * @property {number} created_at seconds
+ * @property {number} updated_at seconds
+ * @property {number} revision
+ * @property {number | null} last_step
+ * @property {number} points
+ * @property {number} dropped
+ * @property {number | Record<string, number>} lost
+ * @property {number | null} overhead_percent
+ * @property {Attempt[]} [attempts]
+ * @property {Record<string, unknown>} [config]
+ * @property {Verdict} verdict
+ * @property {number} firing
+ * @property {Lead | null} lead
+ */
+
+/** @typedef {{family: string, cells: Cell[], state: Verdict}} FamilyRow */
+/** @typedef {{verdict: Verdict, message: string | null, bins: [number, number][], families: FamilyRow[]}} VerdictStrip */
+
+/** @typedef {{text: string, basis: "paper" | "inference", source: string}} Remedy */
+/** @typedef {{meaning: string, check: string[], try: Remedy[]}} Runbook */
+
+/**
+ * @typedef {object} Alert
+ * @property {string} rule
+ * @property {string} title
+ * @property {string} family
+ * @property {"warning" | "critical"} severity
+ * @property {"ok" | "pending" | "firing"} state
+ * @property {string} series
+ * @property {string} place
+ * @property {string} statistic
+ * @property {string} unit
+ * @property {number} episode
+ * @property {number | null} since_step
+ * @property {number | null} fired_step
+ * @property {number | null} [resolved_step]
+ * @property {number | null} step
+ * @property {Reading | null} value
+ * @property {number | null} baseline
+ * @property {number | null} threshold
+ * @property {string} message
+ * @property {Runbook | null} runbook
+ */
+
+/** @typedef {{rule: string, series: string, episode: number, kind: "fired" | "escalated" | "resolved", severity: string, step: number, since_step: number | null, message?: string, title?: string}} Transition */
+
+/** @typedef {{name: string, title: string, family: string, order: number, state: Verdict, about: string, height: number, wide: boolean, last: {key: string, value: Reading, unit: string} | null}} FigureInfo */
+/** @typedef {{key: string, statistic: string, family: string, place: string, unit: string, last: Reading | null, first_step: number | null, last_step: number | null, points: number, nonfinite: number}} SeriesInfo */
+
+/** @typedef {{id: string, name: string, kind: string, config: Record<string, string>, project: string | null, enabled: boolean, origin: "settings" | "api", created_at: number, secret?: string}} Channel */
+/** @typedef {{counts: {waiting: number, delivered: number, failed: number, tries: number}, deliveries: {channel: {id: string, name: string} | null, state: string, error: string | null}[]}} Deliveries */
+
+export {};

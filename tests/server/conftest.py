@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+import httpx2
 import msgpack
 import numpy as np
 import pytest
@@ -57,7 +64,9 @@ def rows(
 class Trainer:
     """One writer of one run."""
 
-    def __init__(self, client: TestClient, run: str = "run-1", attempt: int = 1, writer: str = "r0-aaaa") -> None:
+    def __init__(
+        self, client: TestClient, run: str = "run-1", attempt: int = 1, writer: str = "r0-aaaa"
+    ) -> None:
         self.client = client
         self.run = run
         self.attempt = attempt
@@ -76,7 +85,9 @@ class Trainer:
         }
         return self.client.put(f"/api/v1/runs/{self.run}", json=body)
 
-    def block(self, seq: int, groups: Sequence[Any] = (), frames: Sequence[Any] = (), **more: Any) -> dict[str, Any]:
+    def block(
+        self, seq: int, groups: Sequence[Any] = (), frames: Sequence[Any] = (), **more: Any
+    ) -> dict[str, Any]:
         return {
             "v": 1,
             "attempt": self.attempt,
@@ -115,6 +126,62 @@ class Trainer:
         return answer.json()
 
 
+class Served:
+    """`foreshock serve` as a process of its own."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
+        self.environment = environment
+        self.url = ""
+        self.http: Any = None
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self, *arguments: str) -> Served:
+        ready = self.folder / "ready"
+        ready.unlink(missing_ok=True)
+        words = ["serve", "--data-dir", str(self.folder / "data"), "--ready-file", str(ready), *arguments]
+        self.process = command(*words, **self.environment)
+        until = time.monotonic() + 60
+        while not ready.exists():
+            assert self.process.poll() is None, self.process.communicate()[1]
+            assert time.monotonic() < until, "the server did not get ready"
+            time.sleep(0.02)
+        self.url = ready.read_text()
+        self.http = httpx2.Client(base_url=self.url, timeout=30, trust_env=False)
+        return self
+
+    def stop(self, how: int = signal.SIGTERM) -> int:
+        """Its exit status."""
+        assert self.process is not None
+        if self.http is not None:
+            self.http.close()
+        self.process.send_signal(how)
+        status = self.process.wait(20)
+        self.output = self.process.communicate()
+        return status
+
+
+def command(*words: str, **environment: str) -> subprocess.Popen[str]:
+    """`foreshock WORD …` as the installed command runs it."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("FORESHOCK_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "foreshock_server", *words],
+        env={**clean, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """A running server on a free port, with an embedded database of its own."""
+    served = Served(tmp_path).start("--port", "0")
+    yield served
+    if served.process is not None and served.process.poll() is None:
+        served.stop()
+
+
 class Wire:
     """The functions above, for tests (which cannot import a conftest)."""
 
@@ -122,6 +189,8 @@ class Wire:
     frame = staticmethod(frame)
     rows = staticmethod(rows)
     Trainer = Trainer
+    Served = Served
+    command = staticmethod(command)
     MSGPACK = MSGPACK
 
 

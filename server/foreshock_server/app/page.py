@@ -17,6 +17,7 @@ from starlette.types import Scope
 
 router = APIRouter(include_in_schema=False)
 
+READ = ["GET", "HEAD"]
 FOREVER = "public, max-age=31536000, immutable"
 STATIC = Path(str(files("foreshock_web"))) / "static"
 
@@ -36,26 +37,26 @@ def mount(app: FastAPI) -> None:
     app.mount("/", _Files(directory=STATIC), name="page")
 
 
-@router.get("/")
-@router.get("/login")
-@router.get("/runs")
-@router.get("/runs/{rest:path}")
-@router.get("/incidents")
-@router.get("/alerts")
-@router.get("/rules")
-@router.get("/settings")
+@router.api_route("/", methods=READ)
+@router.api_route("/login", methods=READ)
+@router.api_route("/runs", methods=READ)
+@router.api_route("/runs/{rest:path}", methods=READ)
+@router.api_route("/incidents", methods=READ)
+@router.api_route("/alerts", methods=READ)
+@router.api_route("/rules", methods=READ)
+@router.api_route("/settings", methods=READ)
 def index() -> FileResponse:
     """Every address of the page is the same file; it reads the address itself."""
     return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
 
 
-@router.get("/assets/plotly.js")
+@router.api_route("/assets/plotly.js", methods=READ)
 def plotly_current() -> RedirectResponse:
     """The plotly.js in use, under an address that does not change with its version."""
     return RedirectResponse(plotly_address(), 307, {"Cache-Control": "no-cache"})
 
 
-@router.get("/assets/plotly-{version}.min.js")
+@router.api_route("/assets/plotly-{version}.min.js", methods=READ)
 def plotly(request: Request, version: str) -> Response:
     """plotly.js, for good: its address names its version."""
     if version != get_plotlyjs_version():
@@ -78,7 +79,7 @@ def _plotly() -> tuple[bytes, bytes]:
     return plain, gzip.compress(plain, 6, mtime=0)
 
 
-@router.get("/docs")
+@router.api_route("/docs", methods=READ)
 def docs(request: Request) -> HTMLResponse:
     """The API as a plain list: FastAPI's own page would load its scripts from another host."""
     schema: dict[str, Any] = request.app.openapi()

@@ -50,6 +50,7 @@ def checked_url(url: str) -> str:
     try:
         parsed = parse_url(url)
         port_is_one = urlsplit(url).port != 0  # raises for one that is no port
+        (parsed.host or "").encode("idna")  # raises for one that no name server can be asked for
     except (LocationParseError, ValueError):
         parsed, port_is_one = None, False
     if parsed is None or parsed.scheme not in ("http", "https") or not parsed.host or not port_is_one:

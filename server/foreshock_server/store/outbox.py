@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,21 +130,25 @@ def claim(
     return sorted(won, key=lambda delivery: (delivery.next_at, delivery.created_at, delivery.id))
 
 
-def parcels(session: Session, deliveries: list[Delivery]) -> list[Parcel]:
-    """Each delivery with its channel and everything its message says."""
-    return [
-        Parcel(
-            delivery,
-            session.get(Channel, delivery.channel_id),
-            session.get(
-                Transition,
-                (delivery.run_id, delivery.rule, delivery.series_id, delivery.episode, delivery.kind),
-            ),
-            session.get(Run, delivery.run_id),
-            session.get(Series, (delivery.run_id, delivery.series_id)),
+def parcels(session: Session, deliveries: Sequence[Delivery]) -> list[Parcel]:
+    """Each delivery with its channel and everything its message says, in the same order."""
+    query = (
+        select(Delivery, Channel, Transition, Run, Series)
+        .outerjoin(Channel, Channel.id == Delivery.channel_id)
+        .outerjoin(
+            Transition,
+            (Transition.run_id == Delivery.run_id)
+            & (Transition.rule == Delivery.rule)
+            & (Transition.series_id == Delivery.series_id)
+            & (Transition.episode == Delivery.episode)
+            & (Transition.kind == Delivery.kind),
         )
-        for delivery in deliveries
-    ]
+        .outerjoin(Run, Run.id == Delivery.run_id)
+        .outerjoin(Series, (Series.run_id == Delivery.run_id) & (Series.series_id == Delivery.series_id))
+        .where(Delivery.id.in_([delivery.id for delivery in deliveries]))
+    )
+    found = {row[0].id: Parcel(*row) for row in session.execute(query)}
+    return [found[delivery.id] for delivery in deliveries]
 
 
 def delivered(session: Session, delivery: Delivery, now: float) -> None:
@@ -224,7 +228,7 @@ def list_deliveries(
         query = query.where(Delivery.run_id == run_id)
     if state is not None:
         query = query.where(Delivery.state == state)
-    return parcels(session, list(session.scalars(query)))
+    return parcels(session, session.scalars(query).all())
 
 
 def count_deliveries(session: Session, run_id: str | None = None) -> Mapping[str, int]:

@@ -88,6 +88,7 @@ def test_no_answer_ever_shows_a_secret_that_came_from_outside(api, secret):
         ({"url": "ftp://example.org"}, "url", "must be an http:// or https:// address with a host"),
         ({"url": "https://"}, "url", "must be an http:// or https:// address with a host"),
         ({"url": "https://example.org:99999/"}, "url", "must be an http:// or https:// address with a host"),
+        ({"url": "https://example..org/"}, "url", "must be an http:// or https:// address with a host"),
         ({"url": "https://me:pw@example.org/"}, "url", "Leave user and password out of the url"),
         ({"kind": "email"}, "kind", "There is no channel kind 'email'; write one of: slack, webhook."),
         ({"secret": "hunter2"}, "secret", "must be `whsec_` followed by 24 to 64 random bytes in base64"),

@@ -124,7 +124,7 @@ class Groups:
         *,
         alone: bool,
     ) -> None:
-        """One row. `alone`: no other frame holds its series, so that groups of such frames may grow side by side."""
+        """One row. `alone`: the frame is of one series; such frames share none, and their groups may grow side by side."""
         growing = self._growing.get(frame)
         if (self._growing and not (alone and self._alone) and growing is None) or (
             growing and growing.steps[-1] > step

@@ -12,7 +12,7 @@ MAGIC = b"FSPOOL1\n"  # the first bytes of a file
 MARK = b"\xf5\x0eFr"  # the first bytes of a record: where reading resumes after damage
 LARGEST = 2**28  # a length beyond it is damage, not a record
 
-_HEADER = struct.Struct("<4sB3xQIII")  # mark, kind, seq, readings, length, crc32
+_HEADER = struct.Struct("<4sBQIII")  # mark, kind, seq, readings, length, crc32
 _CHECKED = struct.Struct("<BQII")
 
 

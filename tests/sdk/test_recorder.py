@@ -1,0 +1,243 @@
+"""Rows become blocks soon, in order and whole; the queue is bounded; what the monitor costs is recorded beside them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from foreshock import recorder as recording_module
+from foreshock.finish import StepRow
+from foreshock.guard import faults
+from foreshock.losses import Losses
+from foreshock.recorder import BLOCK_BYTES, FIRST_ROWS, MOST_READINGS, HostRow, Recorder, Writer
+from foreshock.segment import Kind, Record
+from foreshock.series import FrameSpec, SeriesSpec
+from foreshock.spool import Spool
+from foreshock.wire import Rows, unpack_block, unpack_frames
+
+BODY = {"project": "p", "info": {"host": "h"}}
+
+
+class Bench:
+    """A recorder over a spool in memory."""
+
+    def __init__(self, **options: Any) -> None:
+        self.losses = Losses()
+        self.spool = Spool(None, self.losses)
+        writer = options.pop("writer", Writer(1, "r0-000000"))
+        self.recorder = Recorder(self.spool, self.losses, writer, {"url": "u", "body": BODY}, **options)
+        self._records: list[Record] = []
+
+    def log(self, step: int, wall: float = 0.0, training: float = 0.0, **logged: float) -> None:
+        self.recorder.put(HostRow(step, 1000.0 + step, logged, wall, training), len(logged))
+
+    def records(self, kind: Kind) -> list[Record]:
+        assert self.recorder.flush(10)
+        self._records += self.spool.read()
+        return [record for record in self._records if record.kind is kind]
+
+    def blocks(self) -> list[dict[str, Any]]:
+        return [unpack_block(record.payload) for record in self.records(Kind.BLOCK)]
+
+    def columns(self) -> dict[str, list[tuple[int, float]]]:
+        frames: dict[int, dict[str, Any]] = {}
+        found: dict[str, list[tuple[int, float]]] = {}
+        for block in self.blocks():
+            frames.update({frame["frame"]: frame for frame in block["frames"]})
+            for group in block["rows"]:
+                series = frames[group["frame"]]["series"]
+                rows = Rows.from_wire(group, series[0]["dtype"])
+                for position, one in enumerate(series):
+                    for index, step in enumerate(rows.steps):
+                        if rows.absent is None or not rows.absent[index, position]:
+                            found.setdefault(one["key"], []).append(
+                                (int(step), float(rows.values[index, position]))
+                            )
+        return found
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    bench.recorder.start()
+    yield bench
+    bench.recorder.close("finished", 10)
+
+
+def test_the_first_rows_are_recorded_at_once(bench: Bench, eventually: Callable[..., None]) -> None:
+    started = time.monotonic()
+    for step in range(FIRST_ROWS):
+        bench.log(step, loss=1.0)
+        eventually(lambda: bench.recorder.seq > 0, 2)
+    assert time.monotonic() - started < 1.0
+    assert [step for step, _ in bench.columns()["loss"]] == list(range(FIRST_ROWS))
+
+
+def test_later_rows_gather_into_blocks(bench: Bench) -> None:
+    for step in range(FIRST_ROWS):
+        bench.log(step, loss=1.0)
+    before = len(bench.blocks())
+    for step in range(FIRST_ROWS, FIRST_ROWS + 1000):
+        bench.log(step, loss=1.0)
+    assert len(bench.blocks()) - before <= 3
+
+
+def test_a_block_stays_near_its_size(bench: Bench) -> None:
+    for step in range(100):
+        bench.log(step, **{f"n{i}": float(i) for i in range(400)})
+    sizes = [len(record.payload) for record in bench.records(Kind.BLOCK)]
+    assert len(sizes) > 3
+    assert max(sizes) < 2 * BLOCK_BYTES
+    assert [seq for seq, _ in bench.columns()["n7"]] == list(range(100))
+
+
+def test_a_frame_is_defined_where_it_is_first_used_and_recorded_before(bench: Bench) -> None:
+    for step in range(3):
+        bench.log(step, loss=1.0)
+        bench.blocks()
+    first, *later = bench.blocks()
+    assert {one["key"] for frame in first["frames"] for one in frame["series"]} >= {
+        "loss",
+        "foreshock_dropped",
+    }
+    assert all(block["frames"] == [] for block in later)
+    known = unpack_frames(bench.records(Kind.FRAMES)[0].payload)
+    assert known[1]["series"][0]["key"] == "loss"
+
+
+def test_rows_of_the_device_keep_their_frame_and_their_float32(bench: Bench) -> None:
+    frame = FrameSpec(
+        (SeriesSpec("gradient_norm", "optimiser"), SeriesSpec("effective_rank", "representation", "", "head"))
+    )
+    for step in range(3):
+        bench.recorder.put(StepRow(step, 0.0, frame, np.array([0.1, np.nan], np.float32)), 2)
+        bench.log(step, loss=0.1)
+    columns = bench.columns()
+    assert columns["gradient_norm"] == [(step, float(np.float32(0.1))) for step in range(3)]
+    assert [np.isnan(value) for _, value in columns["effective_rank{place=head}"]] == [True] * 3
+    assert columns["loss"] == [(step, 0.1) for step in range(3)]
+
+
+class Eigenvalues:
+    def __init__(self, answer: Mapping[int, float] | Exception) -> None:
+        self.answer = answer
+
+    def finish(self) -> Mapping[int, float]:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def test_work_for_the_host_is_finished_here(bench: Bench) -> None:
+    frame = FrameSpec((SeriesSpec("a", "x"), SeriesSpec("b", "x")))
+    values = np.array([1.0, np.nan], np.float32)
+    bench.recorder.put(StepRow(0, 0.0, frame, values, (Eigenvalues({1: 2.5}),)), 2)
+    assert bench.columns()["b"] == [(0, 2.5)]
+    assert np.isnan(values[1]), "the row itself belongs to the collector"
+
+
+@pytest.mark.usefixtures("lenient")
+def test_work_that_fails_leaves_nan_is_counted_and_costs_nothing_else(bench: Bench) -> None:
+    frame = FrameSpec((SeriesSpec("a", "x"), SeriesSpec("b", "x")))
+    values = np.array([1.0, np.nan], np.float32)
+    bench.recorder.put(StepRow(0, 0.0, frame, values, (Eigenvalues(np.linalg.LinAlgError("no")),)), 2)
+    bench.log(0, loss=1.0)
+    columns = bench.columns()
+    assert np.isnan(columns["b"][0][1])
+    assert (columns["a"], columns["loss"]) == ([(0, 1.0)], [(0, 1.0)])
+    assert faults() == {"finishing a statistic": 1}
+    assert columns["foreshock_faults"][-1][1] == 1.0
+
+
+def test_a_queue_that_nobody_empties_drops_its_oldest_rows_and_counts_them() -> None:
+    bench = Bench()
+    wide = {f"n{i}": 0.0 for i in range(1000)}
+    for step in range(MOST_READINGS // 1000 + 7):
+        bench.log(step, **wide)
+    assert bench.losses.by_reason() == {"recorder behind": 7000}
+    bench.recorder.start()
+    assert bench.columns()["n5"][0][0] == 7
+    assert bench.blocks()[-1]["lost"] == {"recorder behind": 7000}
+    assert bench.blocks()[-1]["dropped"] == 7000
+    bench.recorder.close("finished", 10)
+
+
+def test_losses_on_the_device_are_counted(bench: Bench) -> None:
+    lossy = Bench(device_drops=lambda: 12)
+    lossy.recorder.start()
+    for step in range(3):
+        lossy.log(step, loss=1.0)
+        lossy.blocks()
+    assert lossy.blocks()[-1]["lost"] == {"device behind": 12}
+    lossy.recorder.close("finished", 10)
+
+
+def test_overhead_is_our_share_of_the_time_since_the_block_before(bench: Bench) -> None:
+    for step, (wall, training) in enumerate([(0.0, 0.0), (1.0, 0.01), (3.0, 0.07)]):
+        bench.log(step, wall, training, loss=1.0)
+        bench.blocks()
+    columns = bench.columns()
+    assert columns["foreshock_overhead"] == [(1, pytest.approx(1.0)), (2, pytest.approx(3.0))]
+    assert columns["foreshock_dropped"] == [(0, 0.0), (1, 0.0), (2, 0.0)]
+    cost = bench.blocks()[-1]["cost"]
+    assert (cost["steps"], cost["wall_seconds"], cost["training_seconds"]) == (3.0, 3.0, 0.07)
+    assert 0 < cost["background_seconds"] < 5
+
+
+def test_the_opening_is_recorded_at_once_and_completed_when_git_has_answered() -> None:
+    bench = Bench(slow_facts=lambda: {"git_commit": "abc"})
+    bench.recorder.start()
+    first, second = (json.loads(record.payload) for record in bench.records(Kind.OPEN))
+    assert first == {"url": "u", "body": BODY}
+    assert second["body"]["info"] == {"host": "h", "git_commit": "abc"}
+    bench.recorder.close("finished", 10)
+
+
+def test_closing_records_the_rows_before_it_and_then_the_end() -> None:
+    bench = Bench()
+    bench.recorder.start()
+    for step in range(500):
+        bench.log(step, loss=1.0)
+    assert bench.recorder.close("failed", 10)
+    records = bench.spool.read()
+    assert records[-1].kind is Kind.CLOSE
+    told = json.loads(records[-1].payload)
+    assert told["attempt"] == 1
+    assert told["body"]["state"] == "failed"
+    assert told["body"]["last_seq"] == {"r0-000000": bench.recorder.seq}
+    assert sum(record.readings for record in records) >= 500
+
+
+def test_a_long_step_does_not_look_like_a_dead_process(
+    monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(recording_module, "HEARTBEAT_SECONDS", 0.05)
+    bench = Bench()
+    bench.recorder.start()
+    eventually(lambda: bench.recorder.seq >= 2)
+    assert all(block["rows"] == [] for block in bench.blocks())
+    bench.recorder.close("finished", 10)
+
+
+def test_another_rank_labels_every_series(bench: Bench) -> None:
+    ranked = Bench(writer=Writer(1, "r2-000000", (("rank", "2"),)))
+    ranked.recorder.start()
+    frame = FrameSpec(
+        (SeriesSpec("gradient_norm", "optimiser"), SeriesSpec("b", "x", "", "head", (("rank", "2"),)))
+    )
+    ranked.recorder.put(StepRow(0, 0.0, frame, np.array([1.0, 2.0], np.float32)), 2)
+    ranked.log(0, 1.0, 0.0, loss=1.0)
+    assert set(ranked.columns()) == {
+        "gradient_norm{rank=2}",
+        "b{place=head,rank=2}",
+        "loss{rank=2}",
+        "foreshock_overhead{rank=2}",
+        "foreshock_dropped{rank=2}",
+        "foreshock_faults{rank=2}",
+    }
+    ranked.recorder.close("finished", 10)

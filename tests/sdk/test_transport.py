@@ -1,0 +1,117 @@
+"""One request, one answer, on real sockets: kept alive, compressed, and never held longer than it said."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from foreshock.transport import Answer, HttpTransport, Request, Undelivered
+
+BODY = Request("PUT", "/api/v1/runs/r", b'{"attempt": 1}')
+
+
+@pytest.fixture
+def transport(server: Any) -> Iterator[HttpTransport]:
+    transport = HttpTransport(server.url, "fs-key", user_agent="foreshock/test")
+    yield transport
+    transport.close()
+
+
+def test_an_answer_is_read_with_its_status_and_its_body(transport: HttpTransport, server: Any) -> None:
+    assert transport.exchange(BODY) == Answer(200, {"run": "r", "attempt": 1, "url": "memory:///runs/r"})
+    missing = transport.exchange(Request("POST", "/api/v1/runs/other/blocks?floor=1", b""))
+    assert (missing.status, missing.body["error"]) == (404, "UnknownRun")
+    assert server.headers[0]["Authorization"] == "Bearer fs-key"
+    assert server.headers[0]["User-Agent"] == "foreshock/test"
+
+
+def test_one_connection_serves_many_requests(transport: HttpTransport, server: Any) -> None:
+    for _ in range(20):
+        transport.exchange(BODY)
+    assert server.connections == 1
+
+
+def test_large_bodies_are_compressed_and_small_ones_are_not(transport: HttpTransport, server: Any) -> None:
+    large = Request("PUT", "/api/v1/runs/r", b'{"attempt": 1, "config": "' + b"x" * 5000 + b'"}')
+    assert transport.exchange(large).status == 200
+    transport.exchange(BODY)
+    assert [headers.get("Content-Encoding") for headers in server.headers] == ["gzip", None]
+    assert server.memory.runs["r"] == {"attempt": 1}
+    assert int(server.headers[0]["Content-Length"]) < 200
+
+
+@pytest.mark.parametrize("mode", ["trickles body", "trickles head", "silent"])
+def test_a_server_that_never_finishes_is_given_up_at_the_deadline(
+    transport: HttpTransport, server: Any, mode: str
+) -> None:
+    server.mode = mode
+    started = time.monotonic()
+    with pytest.raises(Undelivered):
+        transport.exchange(BODY, seconds=0.7)
+    assert 0.5 < time.monotonic() - started < 1.5
+    server.mode = "well"
+    assert transport.exchange(BODY).status == 200, "the next request has a connection of its own"
+
+
+@pytest.mark.parametrize("mode", ["reset while it sends", "stores but resets"])
+def test_a_broken_connection_is_no_answer_and_the_next_request_works(
+    transport: HttpTransport, server: Any, mode: str
+) -> None:
+    server.mode = mode
+    with pytest.raises(Undelivered):
+        transport.exchange(BODY)
+    server.mode = "well"
+    assert transport.exchange(BODY).status == 200
+
+
+def test_nobody_there_is_said_in_words(nobody: str) -> None:
+    with pytest.raises(Undelivered, match=r"^Connection refused$"):
+        HttpTransport(nobody).exchange(BODY)
+
+
+def test_a_name_that_does_not_resolve_is_said_in_words() -> None:
+    with pytest.raises(Undelivered, match="nothing.invalid|resol|Name or service"):
+        HttpTransport("http://nothing.invalid:1").exchange(BODY)
+
+
+def test_an_endless_answer_is_not_read_to_its_end(transport: HttpTransport, server: Any) -> None:
+    server.mode = "endless"
+    with pytest.raises(Undelivered, match="longer than"):
+        transport.exchange(BODY)
+
+
+@pytest.mark.parametrize(("mode", "status"), [("fails", 500), ("redirects", 301), ("portal", 200)])
+def test_an_answer_that_is_no_json_is_a_status_alone(
+    transport: HttpTransport, server: Any, mode: str, status: int
+) -> None:
+    server.mode = mode
+    assert transport.exchange(BODY) == Answer(status)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("7", 7.0), ("0.5", 0.5), ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0), ("soon", None)]
+)
+def test_retry_after_is_read_as_seconds_or_as_a_date(
+    transport: HttpTransport, server: Any, header: str, seconds: float | None
+) -> None:
+    server.mode, server.retry_after = "too fast", header
+    assert transport.exchange(BODY) == Answer(429, {}, seconds)
+
+
+def test_a_proxy_of_the_environment_is_not_used_for_this_machine(
+    server: Any, nobody: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", nobody)
+    assert HttpTransport(server.url).exchange(BODY).status == 200
+
+
+def test_a_proxy_of_the_environment_is_used_for_others(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", server.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    server.mode = "fails"
+    assert HttpTransport("http://foreshock.example:8642").exchange(BODY).status == 500
+    assert server.arrivals[0][1] == "PUT http://foreshock.example:8642/api/v1/runs/r"

@@ -1,0 +1,185 @@
+"""The SDK writes the contract's golden files byte for byte; the server's tests read the same files.
+
+FORESHOCK_TEST_WRITE_GOLDEN=1 writes them anew: a change of theirs is a change of the contract.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from foreshock.series import FrameSpec, SeriesSpec
+from foreshock.wire import (
+    FrameNumbers,
+    Rows,
+    pack_block,
+    pack_frames,
+    unpack_block,
+    unpack_frames,
+    with_all_frames,
+)
+
+CONTRACT = Path(__file__).parents[1] / "contract"
+
+DEVICE = FrameSpec(
+    (
+        SeriesSpec(
+            "policy_entropy",
+            "policy entropy",
+            "nat",
+            low=0.0,
+            title="policy entropy",
+            source="a paper, eq. 1",
+        ),
+        SeriesSpec(
+            "effective_rank", "representation", "", "model.layers.3", (("centered", "true"),), low=1.0
+        ),
+        SeriesSpec("nonfinite_count", "numerics", "", "model.layers.3", (("tensor", "gradient"),)),
+    )
+)
+HOST = FrameSpec(
+    (SeriesSpec("loss", "training", dtype="f64"), SeriesSpec("learning rate/η", "training", dtype="f64"))
+)
+LOST = {"recorder behind": 3, "spool full": 4}
+COST = {"steps": 3.0, "wall_seconds": 0.75, "training_seconds": 0.0015, "background_seconds": 0.01}
+
+
+def blocks() -> dict[str, dict[str, Any]]:
+    """Name of the file -> the arguments of pack_block: what every kind of block looks like."""
+    numbers = FrameNumbers()
+    (device,), _ = numbers.of(DEVICE)
+    (host,), _ = numbers.of(HOST)
+    steps = np.array([10, 11, 11], np.int64)
+    times = 1_792_000_000.0 + np.array([0.0, 0.25, 0.5])
+    measured = np.array([[0.82, 12.5, 0], [math.nan, math.inf, 1], [0.31, 0.0, 2]], np.float32)
+    rank_absent = np.array([[False, False, False], [False, False, True], [False, True, False]])
+    logged = np.array([[0.1, 1e-5], [1e308, -math.inf], [math.nan, 5e-324]])
+    later = {"attempt": 2, "writer": "r0-5f3c2a", "lost": LOST, "cost": COST}
+    return {
+        "block-1-first": {
+            "attempt": 2,
+            "writer": "r0-5f3c2a",
+            "seq": 1,
+            "frames": [device.on_wire(), host.on_wire()],
+            "rows": [Rows(1, steps, times, measured), Rows(2, steps, times, logged)],
+            "lost": {},
+            "cost": {},
+        },
+        "block-2-known-frames-and-absences": {
+            **later,
+            "seq": 2,
+            "frames": [],
+            "rows": [
+                Rows(2, steps + 2, times + 1, logged[::-1]),
+                Rows(1, steps + 2, times + 1, measured, rank_absent),
+            ],
+        },
+        "block-3-empty": {**later, "seq": 3, "frames": [], "rows": []},
+    }
+
+
+def series_after_all_blocks() -> dict[str, dict[str, Any]]:
+    """What a reader must find: key -> steps, times and values in order of arrival."""
+    found: dict[str, dict[str, Any]] = {}
+    specs = {1: DEVICE.series, 2: HOST.series}
+    for block in blocks().values():
+        for rows in block["rows"]:
+            for position, spec in enumerate(specs[rows.frame]):
+                column = found.setdefault(spec.key, {"steps": [], "times": [], "values": []})
+                for index in range(len(rows.steps)):
+                    if rows.absent is None or not rows.absent[index, position]:
+                        column["steps"].append(int(rows.steps[index]))
+                        column["times"].append(float(rows.times[index]))
+                        column["values"].append(_text(float(rows.values[index, position])))
+    return found
+
+
+def as_json(block: dict[str, Any]) -> dict[str, Any]:
+    """The same block as people with curl write it."""
+    told: dict[str, Any] = {"v": 1, **block, "dropped": sum(block["lost"].values()), "rows": []}
+    for rows in block["rows"]:
+        group = {
+            "frame": rows.frame,
+            "steps": rows.steps.tolist(),
+            "times": rows.times.tolist(),
+            "values": [_text(value) for value in rows.values.ravel().tolist()],
+        }
+        if rows.absent is not None:
+            group["absent"] = np.flatnonzero(rows.absent).tolist()
+        told["rows"].append(group)
+    return told
+
+
+def _text(value: float) -> float | str:
+    return value if math.isfinite(value) else {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value, "NaN")
+
+
+def golden(name: str, content: bytes) -> None:
+    path = CONTRACT / name
+    if os.environ.get("FORESHOCK_TEST_WRITE_GOLDEN") == "1":
+        path.write_bytes(content)
+    assert path.read_bytes() == content, f"{name} is not what the SDK writes"
+
+
+@pytest.mark.parametrize("name", blocks())
+def test_a_block_is_written_as_the_contract_has_it(name: str) -> None:
+    golden(f"{name}.msgpack", pack_block(**blocks()[name]))
+
+
+@pytest.mark.parametrize("name", blocks())
+def test_the_same_block_in_json_lies_beside_it(name: str) -> None:
+    golden(
+        f"{name}.json",
+        json.dumps(as_json(blocks()[name]), indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n",
+    )
+
+
+def test_what_a_reader_must_find_lies_beside_them() -> None:
+    found = series_after_all_blocks()
+    golden("series.json", json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+
+
+@pytest.mark.parametrize("name", blocks())
+def test_a_block_reads_back_as_it_was(name: str) -> None:
+    written = blocks()[name]
+    block = unpack_block((CONTRACT / f"{name}.msgpack").read_bytes())
+    assert (block["v"], block["seq"], block["dropped"]) == (1, written["seq"], sum(written["lost"].values()))
+    for group, rows in zip(block["rows"], written["rows"], strict=True):
+        read = Rows.from_wire(group, "f32" if rows.frame == 1 else "f64")
+        assert read.values.dtype == rows.values.dtype
+        np.testing.assert_array_equal(read.steps, rows.steps)
+        np.testing.assert_array_equal(read.times, rows.times)
+        np.testing.assert_array_equal(read.values, rows.values)
+        np.testing.assert_array_equal(read.absent, rows.absent)
+        assert read.readings == rows.readings
+
+
+def test_the_bitmap_counts_from_the_least_significant_bit() -> None:
+    absent = np.zeros((3, 3), bool)
+    absent[0, 0] = absent[2, 2] = True
+    packed = Rows(1, np.arange(3), np.zeros(3), np.zeros((3, 3), np.float32), absent).on_wire()
+    assert packed["absent"] == bytes([0b00000001, 0b00000001])
+
+
+def test_a_frame_wider_than_the_contract_allows_is_cut() -> None:
+    wide = FrameSpec(tuple(SeriesSpec(f"s{i}", "training") for i in range(10)))
+    numbers = FrameNumbers(widest=4)
+    parts, new = numbers.of(wide)
+    assert new
+    assert [(part.number, len(part.series)) for part in parts] == [(1, 4), (2, 4), (3, 2)]
+    assert numbers.of(wide) == (parts, False)
+
+
+def test_a_block_can_be_sent_again_with_the_definitions_it_needs() -> None:
+    first, second = (blocks()[name] for name in list(blocks())[:2])
+    known = unpack_frames(pack_frames([*first["frames"], {"frame": 9, "series": []}]))
+    whole = unpack_block(with_all_frames(pack_block(**second), known))
+    assert [frame["frame"] for frame in whole["frames"]] == [1, 2]
+    assert whole["rows"] == unpack_block(pack_block(**second))["rows"]
+    assert whole["lost"] == second["lost"]

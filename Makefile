@@ -21,8 +21,8 @@ serve: $(VENV)/.demo ## the service on http://127.0.0.1:8642; ARGS="--port 9000 
 test: $(VENV)/.dev ## every test that needs no service and no browser; ARGS="-k word"
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
-test-services: $(VENV)/.dev ## the tests that need PostgreSQL, Redis or Chromium: they fail where one is missing
-	FORESHOCK_TEST_STRICT=1 FORESHOCK_TEST_BROWSER=1 $(BIN)/python -m pytest -m "postgres or redis or browser" $(ARGS)
+test-services: $(VENV)/.dev ## the whole demo and the tests that need PostgreSQL, Redis or Chromium: they fail where one is missing
+	FORESHOCK_TEST_STRICT=1 FORESHOCK_TEST_BROWSER=1 FORESHOCK_TEST_DEMO=1 $(BIN)/python -m pytest -m "postgres or redis or browser or demo" $(ARGS)
 
 check: $(VENV)/.dev ## format, lint, types, layers, and the page's types where Node is there
 	$(BIN)/ruff format --check .

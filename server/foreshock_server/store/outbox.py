@@ -10,10 +10,9 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import ColumnElement, Subquery, case, exists, func, or_, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, Subquery, case, func, or_, select, update
+from sqlalchemy.orm import Session
 
 from foreshock_server.models import Channel, Delivery, Run, Series, Transition
 from foreshock_server.store.once import insert_once
@@ -98,16 +97,14 @@ def claim(
 
     The same alert's messages keep their order: a resolution waits until its firing was delivered or given up.
     """
-    busy = _busy(now)
-    turn = (
-        func.row_number()
-        .over(partition_by=Delivery.channel_id, order_by=(Delivery.next_at, Delivery.created_at, Delivery.id))
-        .label("turn")
+    waiting = _waiting(now)
+    turn = func.row_number().over(
+        partition_by=waiting.c.channel_id,
+        order_by=(waiting.c.next_at, waiting.c.created_at, waiting.c.id),
     )
     due = (
-        select(Delivery.id, Delivery.next_at, turn, func.coalesce(busy.c.sends, 0).label("sends"))
-        .outerjoin(busy, busy.c.channel_id == Delivery.channel_id)
-        .where(*_free(now), ~_behind_another())
+        select(waiting.c.id, waiting.c.next_at, waiting.c.sends, turn.label("turn"))
+        .where(waiting.c.line == 1, waiting.c.next_at <= now, waiting.c.leased_until <= now)
         .subquery()
     )
     chosen = (
@@ -205,16 +202,13 @@ def failed(
 
 def next_due(session: Session, now: float, per_channel: int = PER_CHANNEL) -> float | None:
     """The earliest time at which `claim` can return something; None when nothing waits."""
-    busy = _busy(now)
+    waiting = _waiting(now)
     own: ColumnElement[float] = case(
-        (Delivery.leased_until > Delivery.next_at, Delivery.leased_until), else_=Delivery.next_at
+        (waiting.c.leased_until > waiting.c.next_at, waiting.c.leased_until), else_=waiting.c.next_at
     )
-    full = (func.coalesce(busy.c.sends, 0) >= per_channel) & (busy.c.free_at > own)
+    full = (waiting.c.sends >= per_channel) & (waiting.c.free_at > own)
     due: float | None = session.scalar(
-        select(func.min(case((full, busy.c.free_at), else_=own)))
-        .select_from(Delivery)
-        .outerjoin(busy, busy.c.channel_id == Delivery.channel_id)
-        .where(Delivery.state == "waiting", ~_behind_another())
+        select(func.min(case((full, waiting.c.free_at), else_=own))).where(waiting.c.line == 1)
     )
     return due
 
@@ -247,35 +241,24 @@ def _free(now: float) -> tuple[ColumnElement[bool], ...]:
     return (Delivery.state == "waiting", Delivery.next_at <= now, Delivery.leased_until <= now)
 
 
-def _busy(now: float) -> Subquery:
-    """Channel -> how many sends are in course, and when the first of their leases ends."""
+def _waiting(now: float) -> Subquery:
+    """What waits, in one pass: `line`, its place among the messages of the same alert to the same channel (1: it may go);
+    `sends`, how many sends its channel has in course, and `free_at`, when the first of their leases ends."""
+    sending = Delivery.leased_until > now
+    alert = (Delivery.run_id, Delivery.rule, Delivery.series_id, Delivery.channel_id)
+    kind = case(_ORDER, value=Delivery.kind, else_=len(_ORDER))
+    channel = Delivery.channel_id
     return (
         select(
+            Delivery.id,
             Delivery.channel_id,
-            func.count().label("sends"),
-            func.min(Delivery.leased_until).label("free_at"),
+            Delivery.next_at,
+            Delivery.leased_until,
+            Delivery.created_at,
+            func.row_number().over(partition_by=alert, order_by=(Delivery.episode, kind)).label("line"),
+            func.sum(case((sending, 1), else_=0)).over(partition_by=channel).label("sends"),
+            func.min(case((sending, Delivery.leased_until))).over(partition_by=channel).label("free_at"),
         )
-        .where(Delivery.state == "waiting", Delivery.leased_until > now)
-        .group_by(Delivery.channel_id)
+        .where(Delivery.state == "waiting")
         .subquery()
-    )
-
-
-def _behind_another() -> ColumnElement[bool]:
-    """True where an earlier message of the same alert still waits for the same channel."""
-    earlier = aliased(Delivery)
-
-    def place(kind: Any) -> ColumnElement[int]:
-        return case(_ORDER, value=kind, else_=len(_ORDER))
-
-    return exists().where(
-        earlier.run_id == Delivery.run_id,
-        earlier.rule == Delivery.rule,
-        earlier.series_id == Delivery.series_id,
-        earlier.channel_id == Delivery.channel_id,
-        earlier.state == "waiting",
-        or_(
-            earlier.episode < Delivery.episode,
-            (earlier.episode == Delivery.episode) & (place(earlier.kind) < place(Delivery.kind)),
-        ),
     )

@@ -33,7 +33,7 @@ class Collector(Protocol[Note]):
 class HostCollector(Generic[Note]):
     """The collector of the CPU: a row has arrived when it was sent."""
 
-    def __init__(self, most: int = 64) -> None:
+    def __init__(self, most: int = 1024) -> None:
         self.dropped = 0
         self._arrived: deque[tuple[Note, Row]] = deque()
         self._most = most
@@ -43,9 +43,8 @@ class HostCollector(Generic[Note]):
             self.dropped += readings
             return False
         row = torch.cat([part.reshape(-1) for part in parts])
-        self._arrived.append(
-            (note, row.numpy())
-        )  # sync: none, the tensor lives on the host and is ours alone
+        values = row.numpy()  # sync: none, the tensor lives on the host and is ours alone
+        self._arrived.append((note, values))
         return True
 
     def poll(self) -> list[tuple[Note, Row]]:

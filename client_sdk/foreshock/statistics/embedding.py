@@ -20,9 +20,9 @@ ALIGNMENT = ("alignment",)
 def collapse(rows: Rows) -> Tensor:
     """Spread and mean cosine of the unit-length rows, share of the mean vector, number of rows used."""
     width = rows.x.shape[1]
-    unit_SD = rows.x * rows.square.clamp_min(TINY).rsqrt()[:, None]
+    unit_SD = rows.x * rows.square.clamp_min(TINY).rsqrt().unsqueeze(1)
     sum_D = unit_SD.sum(0)
-    centred_SD = (unit_SD - sum_D / rows.count.clamp_min(1.0)) * rows.good[:, None]
+    centred_SD = (unit_SD - sum_D / rows.count.clamp_min(1.0)) * rows.good.unsqueeze(1)
     deviation_D = (centred_SD.square().sum(0) / rows.count).sqrt()
     spread = deviation_D.mean() * math.sqrt(width)
 
@@ -41,7 +41,7 @@ def collapse(rows: Rows) -> Tensor:
         ]
     )
     values = masked.unless_mostly_bad(values, rows.asked, rows.count)
-    return torch.cat([values, rows.count[None]])
+    return torch.cat([values, rows.count.unsqueeze(0)])
 
 
 def alignment(a_ND: Tensor, b_ND: Tensor, valid_N: Tensor) -> Tensor:
@@ -51,11 +51,13 @@ def alignment(a_ND: Tensor, b_ND: Tensor, valid_N: Tensor) -> Tensor:
         torch.linalg.vector_norm(b_ND, dim=1, dtype=torch.float32),
     )
     good_N = valid_N & norm_N[0].isfinite() & norm_N[1].isfinite()
-    unit = [x.float() / norm.clamp_min(TINY)[:, None] for x, norm in zip((a_ND, b_ND), norm_N, strict=True)]
+    unit = [
+        x.float() / norm.clamp_min(TINY).unsqueeze(1) for x, norm in zip((a_ND, b_ND), norm_N, strict=True)
+    ]
     distance_N = (unit[0] - unit[1]).square().sum(1)
-    return masked.unless_mostly_bad(masked.mean(distance_N, good_N), valid_N.sum(), good_N.sum())[None]
+    return masked.unless_mostly_bad(masked.mean(distance_N, good_N), valid_N.sum(), good_N.sum()).unsqueeze(0)
 
 
 def nonfinite(x: Tensor) -> Tensor:
     """How many values of a tensor are NaN or infinite, as a float of shape [1]."""
-    return torch.nan_to_num(x - x, nan=1.0).sum(dtype=torch.float32)[None]  # x − x is 0 or NaN
+    return torch.nan_to_num(x - x, nan=1.0).sum(dtype=torch.float32).unsqueeze(0)  # x − x is 0 or NaN

@@ -36,13 +36,13 @@ def zero_variance(reward_N: Tensor, group_N: Tensor) -> Tensor:
         return running.gather(0, beyond_N) - running.gather(0, first_N)
 
     leads_N = first_N == torch.arange(len(first_N), device=first_N.device)
-    counted_N = leads_N & (beyond_N - first_N >= 2) & (within(~finite_N) == 0)
+    counted_N = leads_N & (beyond_N - first_N >= 2) & (within(finite_N.logical_not()) == 0)
     constant_N = within(reward_N != reward_N.gather(0, first_N)) == 0
 
-    safe_N = reward_N.masked_fill(~finite_N, 0.0)
-    largest = reward_N.masked_fill(~finite_N, -torch.inf).amax()
-    smallest = reward_N.masked_fill(~finite_N, torch.inf).amin()
+    safe_N = reward_N.masked_fill(finite_N.logical_not(), 0.0)
+    largest = reward_N.masked_fill(finite_N.logical_not(), -torch.inf).amax()
+    smallest = reward_N.masked_fill(finite_N.logical_not(), torch.inf).amin()
     high_N = torch.where(largest == smallest, safe_N > 0, safe_N >= 0.5 * smallest + 0.5 * largest)
-    rows_KN = torch.stack([constant_N, constant_N & high_N, constant_N & ~high_N]).float()
+    rows_KN = torch.stack([constant_N, constant_N & high_N, constant_N & high_N.logical_not()]).float()
     asked = torch.ones_like(finite_N).sum()
     return masked.unless_mostly_bad(masked.mean(rows_KN, counted_N), asked, finite_N.sum())

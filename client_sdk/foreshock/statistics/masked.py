@@ -14,16 +14,16 @@ from torch import Tensor
 
 def mean(x_KN: Tensor, valid_N: Tensor) -> Tensor:
     """Mean over the valid entries of the last axis; NaN when there is none, and no other entry is looked at."""
-    total_K = x_KN.masked_fill(~valid_N, 0.0).sum(-1)
+    total_K = x_KN.masked_fill(valid_N.logical_not(), 0.0).sum(-1)
     return total_K / valid_N.sum()
 
 
 def spread(x_N: Tensor, valid_N: Tensor) -> Tensor:
     """Mean and population standard deviation of the valid entries, stacked; NaN deviation with fewer than two."""
     count = valid_N.sum()
-    x_N = x_N.masked_fill(~valid_N, 0.0)
+    x_N = x_N.masked_fill(valid_N.logical_not(), 0.0)
     centre = x_N.sum() / count
-    deviation = ((x_N - centre).masked_fill(~valid_N, 0.0).square().sum() / count).sqrt()
+    deviation = ((x_N - centre).masked_fill(valid_N.logical_not(), 0.0).square().sum() / count).sqrt()
     return torch.stack([centre, deviation.masked_fill(count < 2, math.nan)])
 
 
@@ -31,7 +31,7 @@ def quantiles(x_N: Tensor, valid_N: Tensor, levels: Sequence[float]) -> Tensor:
     """Quantiles of the valid entries, linear between ranks; NaN when there is none."""
     if x_N.numel() == 0:
         return x_N.new_full((len(levels),), math.nan)
-    ordered_N = x_N.masked_fill(~valid_N, math.inf).sort().values
+    ordered_N = x_N.masked_fill(valid_N.logical_not(), math.inf).sort().values
     last = (valid_N.sum() - 1).clamp_min(0)
     rank_K = torch.stack([last * level for level in levels])
     below_K = rank_K.floor()

@@ -29,12 +29,14 @@ def norms(places: Sequence[Sequence[Tensor]]) -> Tensor:
         of_place.append(torch.linalg.vector_norm(torch.stack(each[start : start + len(place)]).float()))
         start += len(place)
     norm_G = torch.stack(of_place)
-    return torch.cat([norm_G, torch.linalg.vector_norm(norm_G)[None]])
+    return torch.cat([norm_G, torch.linalg.vector_norm(norm_G).unsqueeze(0)])
 
 
 def counts(places: Sequence[Sequence[Tensor]]) -> Tensor:
     """How many values of each place are NaN or infinite, [G]."""
-    return torch.cat([torch.stack([_count(tensor) for tensor in place]).sum()[None] for place in places])
+    return torch.cat(
+        [torch.stack([_count(tensor) for tensor in place]).sum().unsqueeze(0) for place in places]
+    )
 
 
 def samples(places: Sequence[Sequence[Tensor]]) -> list[Tensor]:
@@ -55,7 +57,7 @@ def update_ratios(before: Sequence[Tensor], after: Sequence[Tensor]) -> Tensor:
 
 def _strided(tensor: Tensor, stride: int) -> Tensor:
     flat = tensor.detach().reshape(-1)
-    return flat[::stride]
+    return flat.as_strided((-(-flat.numel() // stride),), (stride,))
 
 
 def _count(tensor: Tensor) -> Tensor:
@@ -63,4 +65,6 @@ def _count(tensor: Tensor) -> Tensor:
         return nonfinite(tensor)
     flat = tensor.reshape(-1)
     starts = range(0, flat.numel(), CHUNK)
-    return torch.stack([nonfinite(flat[start : start + CHUNK]) for start in starts]).sum(0)
+    return torch.stack(
+        [nonfinite(flat.narrow(0, start, min(CHUNK, flat.numel() - start))) for start in starts]
+    ).sum(0)

@@ -49,10 +49,10 @@ def measure(given: Mapping[str, Tensor], tokens_at_most: int) -> Tensor:
     advantage = given.get("advantages")
     advantage_N = advantage
     if advantage is not None and len(advantage) != len(logits_NV):
-        advantage_N = advantage[:, None].expand(-1, len(logits_NV) // len(advantage)).reshape(-1)
-    per_token = {
-        name: given[name] for name in ("actions", "logprobs", "old_logprobs", "ref_logprobs") if name in given
-    }
+        advantage_N = advantage.unsqueeze(1).expand(-1, len(logits_NV) // len(advantage)).reshape(-1)
+    per_token = {name: given[name] for name in ("logprobs", "old_logprobs", "ref_logprobs") if name in given}
+    if "actions" in given and "logprobs" not in given:
+        per_token["chosen"] = signal.chosen(logits_NV, given["actions"])
     if advantage_N is not None:
         per_token["advantages"] = advantage_N
     rows_S = None
@@ -62,11 +62,12 @@ def measure(given: Mapping[str, Tensor], tokens_at_most: int) -> Tensor:
         per_token = {name: value.index_select(0, rows_S) for name, value in per_token.items()}
 
     scanned = tokens.scan(logits_NV, rows_S)
+    entropy_N, _, _, lse_N = scanned.unbind(0)
     parts = [tokens.policy(scanned, valid_N, logits_NV.shape[1])]
     wrong = []
     logp_N = per_token.get("logprobs")
-    if logp_N is None and "actions" in per_token:
-        logp_N = signal.log_probability(logits_NV, rows_S, scanned[3], per_token["actions"])
+    if logp_N is None and "chosen" in per_token:
+        logp_N = per_token["chosen"] - lse_N
     if logp_N is not None:
         logp_N = logp_N.float()
         if advantage is not None:
@@ -85,7 +86,7 @@ def measure(given: Mapping[str, Tensor], tokens_at_most: int) -> Tensor:
         everyone = (
             given["valid"] if advantage_N is advantage else torch.ones_like(advantage, dtype=torch.bool)
         )
-        parts.append(signal.spread(advantage.float(), everyone)[1:])
+        parts.append(signal.spread(advantage.float(), everyone).narrow(0, 1, 1))
         wrong.append(signal.bad(advantage, everyone))
     if "rewards" in given:
         reward = given["rewards"].float()
@@ -94,7 +95,7 @@ def measure(given: Mapping[str, Tensor], tokens_at_most: int) -> Tensor:
         if "groups" in given:
             parts.append(groups.zero_variance(reward, given["groups"]))
         wrong.append(signal.bad(reward, everyone))
-    parts.append(signal.bad(scanned[0], valid_N))
+    parts.append(signal.bad(entropy_N, valid_N))
     if wrong:
         parts.append(torch.cat(wrong).sum(0, keepdim=True))
     return torch.cat(parts)

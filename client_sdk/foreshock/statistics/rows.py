@@ -30,12 +30,12 @@ def prepare(x_SD: Tensor, valid_S: Tensor) -> Rows:
     """Drop the rows that are not finite, scale the rest. Everything measured from it is free of the scale."""
     peak_S = x_SD.abs().amax(1).float()  # NaN and infinity pass through both
     usable_S = valid_S & peak_S.isfinite()
-    largest = peak_S.masked_fill(~usable_S, 0.0).amax().clamp(TINY, 1.0 / TINY)
+    largest = peak_S.masked_fill(usable_S.logical_not(), 0.0).amax().clamp(TINY, 1.0 / TINY)
     shrink = torch.exp2(-largest.log2().floor())  # a power of two changes no mantissa
     good_S = usable_S.to(torch.float32)
     half = x_SD.dtype if x_SD.is_cuda and x_SD.dtype in (torch.bfloat16, torch.float16) else None
     kept_SD = torch.nan_to_num(x_SD, 0.0, 0.0, 0.0)  # so that zero times it is zero
-    x_SD = kept_SD.float() * (good_S * shrink)[:, None]
+    x_SD = kept_SD.float() * (good_S * shrink).unsqueeze(1)
     count = good_S.sum()
     return Rows(
         x=x_SD,

@@ -21,12 +21,11 @@ ADVANTAGE = ("advantage_std",)
 REWARD = ("reward_mean", "reward_std")
 
 
-def log_probability(logits_NV: Tensor, rows_S: Tensor | None, lse_S: Tensor, actions_S: Tensor) -> Tensor:
-    """ln π of the token taken at each of these rows (all rows when None); NaN for an action outside the vocabulary."""
-    known_S = (actions_S >= 0) & (actions_S < logits_NV.shape[1])
-    index_S = actions_S.masked_fill(~known_S, 0).long()
-    chosen_S = logits_NV.gather(1, index_S[:, None])[:, 0] if rows_S is None else logits_NV[rows_S, index_S]
-    return (chosen_S.float() - lse_S).masked_fill(~known_S, math.nan)
+def chosen(logits_NV: Tensor, actions_N: Tensor) -> Tensor:
+    """The logit of the token taken, ln π once its token's log-sum-exp is taken off; NaN outside the vocabulary."""
+    known_N = (actions_N >= 0) & (actions_N < logits_NV.shape[1])
+    index_N1 = actions_N.masked_fill(known_N.logical_not(), 0).long().unsqueeze(1)
+    return logits_NV.gather(1, index_N1).squeeze(1).float().masked_fill(known_N.logical_not(), math.nan)
 
 
 def covariance(logp_N: Tensor, advantage_N: Tensor, valid_N: Tensor) -> Tensor:
@@ -36,8 +35,8 @@ def covariance(logp_N: Tensor, advantage_N: Tensor, valid_N: Tensor) -> Tensor:
     """
     good_N = valid_N & logp_N.isfinite() & advantage_N.isfinite()
     pair_KN = torch.stack([logp_N, advantage_N])
-    centred_KN = pair_KN - masked.mean(pair_KN, good_N)[:, None]
-    product_N = centred_KN[0] * centred_KN[1]
+    centred_KN = pair_KN - masked.mean(pair_KN, good_N).unsqueeze(1)
+    product_N = centred_KN.prod(0)
     rows_KN = torch.stack(
         [product_N, (product_N > 1.0).to(product_N.dtype), (product_N > 5.0).to(product_N.dtype)]
     )
@@ -50,7 +49,7 @@ def divergence(logp_N: Tensor, other_N: Tensor, valid_N: Tensor) -> Tensor:
     The sign is that of π: k1 is positive on average when the policy has moved away from ``other``.
     """
     k1_N = (logp_N - other_N).clamp(-CLAMP, CLAMP)
-    good_N = valid_N & ~k1_N.isnan()
+    good_N = valid_N & k1_N.isnan().logical_not()
     rows_KN = torch.stack([k1_N, 0.5 * k1_N * k1_N, torch.expm1(-k1_N) + k1_N])
     return masked.unless_mostly_bad(masked.mean(rows_KN, good_N), valid_N.sum(), good_N.sum())
 
@@ -63,4 +62,4 @@ def spread(x_N: Tensor, valid_N: Tensor) -> Tensor:
 
 def bad(x_N: Tensor, valid_N: Tensor) -> Tensor:
     """How many valid entries are NaN or infinite, as a float of shape [1]."""
-    return (valid_N & ~x_N.isfinite()).sum().to(torch.float32)[None]
+    return (valid_N & x_N.isfinite().logical_not()).sum().to(torch.float32).unsqueeze(0)

@@ -39,7 +39,7 @@ def gram(rows: Rows, dtype: torch.dtype) -> tuple[Tensor, Tensor, Shape]:
         square_S = torch.linalg.vecdot(x_SD, x_SD)
     height, width = x_SD.shape
     dual = height < width
-    centred_SD = (x_SD - mean_D) * rows.good[:, None]
+    centred_SD = (x_SD - mean_D) * rows.good.unsqueeze(1)
     exact = native_SD is not None and _half_product is not None
     shape = Shape(height, width, centred=not exact, rounding=ROUNDING.get(dtype, FLOAT32))
     factor_SD = native_SD if native_SD is not None and exact else centred_SD
@@ -81,9 +81,9 @@ def gram(rows: Rows, dtype: torch.dtype) -> tuple[Tensor, Tensor, Shape]:
 
 def _of_mean(first: Tensor, second: Tensor, third: Tensor, dual: bool) -> Tensor:
     if not dual:
-        return third * first[:, None] * second
-    cross = first[:, None] * second
-    return cross + cross.t() + third * second[:, None] * second
+        return third * first.unsqueeze(1) * second
+    cross = first.unsqueeze(1) * second
+    return cross + cross.t() + third * second.unsqueeze(1) * second
 
 
 def _participation(frobenius: Tensor, square_S: Tensor, count: Tensor, width: int) -> Tensor:

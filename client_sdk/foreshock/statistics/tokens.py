@@ -62,7 +62,7 @@ def _scan_rows(logits_RV: Tensor, picked_R: Tensor | None, columns: int) -> Tens
         if peak is not None:
             top_R = torch.maximum(peak, top_R)
         centre_R = top_R.masked_fill(top_R == -math.inf, 0.0)  # all -inf so far: -inf − (-inf) would be NaN
-        y = (chunk - centre_R[:, None]).clamp_min_(NOTHING)
+        y = (chunk - centre_R.unsqueeze(1)).clamp_min_(NOTHING)
         w = y.exp()
         wy = w * y
         sums = w.sum(1), wy.sum(1), wy.mul_(y).sum(1)
@@ -92,7 +92,7 @@ def policy(scanned_FN: Tensor, valid_N: Tensor, vocabulary: int) -> Tensor:
     """
     entropy_N, _, top_N, _ = scanned_FN.unbind(0)
     good_N = valid_N & entropy_N.isfinite()
-    rows = torch.cat([scanned_FN, (top_N > 0.99).to(top_N.dtype)[None]])
+    rows = torch.cat([scanned_FN, (top_N > 0.99).to(top_N.dtype).unsqueeze(0)])
     entropy, varentropy, top, lse, above = masked.mean(rows, good_N).unbind(0)
     most = math.log(vocabulary) if vocabulary > 1 else math.nan
     values = torch.stack([entropy, entropy / most, varentropy, top, above, lse])

@@ -1,0 +1,1 @@
+"""Small models of the usual kinds, named as people name them."""

@@ -54,8 +54,9 @@ def blocks(message: Message) -> dict[str, Any]:
     if message.type != "alert.resolved":
         details.extend(_section(words) for words in _runbook(alert))
     details.append(_link(message))
+    glance = f"{headline} · {about}" + (f": {alert.message}" if alert.message else "")
     return {
-        "text": escape(f"{headline} · {about}", TEXT_LIMIT),  # what a phone's notification shows
+        "text": escape(glance, TEXT_LIMIT),  # all that a phone's lock screen shows
         "blocks": [{"type": "header", "text": {"type": "plain_text", "text": headline, "emoji": True}}],
         "attachments": [{"color": colour, "fallback": escape(headline, TEXT_LIMIT), "blocks": details}],
     }
@@ -88,6 +89,11 @@ def show(value: Number, unit: str | None = None) -> str:
     return f"{shown} {unit}" if unit else shown
 
 
+def percent(share: float) -> str:
+    """As the rules' own sentences write it."""
+    return f"{100 * share:.0f} %"
+
+
 def _fields(message: Message) -> list[dict[str, str]]:
     """Ten at most, which is what Slack takes; those of which nothing is known are left out."""
     alert, run = message.alert, message.run
@@ -96,7 +102,7 @@ def _fields(message: Message) -> list[dict[str, str]]:
     share = alert.share_of_baseline
     baseline = show(alert.baseline, alert.unit)
     if isinstance(share, float):
-        baseline += f" (now {share:.0%} of it)"
+        baseline += f" (now {percent(share)} of it)"
     steps = f"{alert.step:,}" if alert.step is not None else None
     if steps and alert.since_step is not None:
         steps += f" (since {alert.since_step:,})"
@@ -129,7 +135,7 @@ def _ahead(alert: AlertFacts) -> tuple[str, str | None]:
     if forecast is None:
         return "Forecast", None
     low, high, target = (forecast[name] for name in ("low_steps", "high_steps", "target_share"))
-    below = f"below {target:.0%} of the baseline " if isinstance(target, float) else ""
+    below = f"below {percent(target)} of the baseline " if isinstance(target, float) else ""
     return "At this pace", f"{below}in {low:,} to {high:,} steps"
 
 

@@ -69,11 +69,18 @@ def test_a_firing_says_what_where_since_when_against_what_and_what_to_try(transi
     shown = text_of(payload)
     for words in (
         "🔴 Policy entropy is collapsing", "grpo-math / brisk-otter", "model.layers.3", "412 (since 380)", "0.31 nat",
-        "0.82 nat (now 38% of it)", "0.205 nat", "below 20% of the baseline in 120 to 240 steps", "The policy commits to a few tokens.",
+        "0.82 nat (now 38 % of it)", "0.205 nat", "below 20 % of the baseline in 120 to 240 steps", "The policy commits to a few tokens.",
         "• Raise the upper clip to 0.28. _(DAPO, arXiv:2503.14476)_",
         "• Resume from before the fall. _(inference: measured here)_", "<http://foreshock.test/runs/run-1|Open the run>",
     ):  # fmt: skip
         assert words in shown, words
+
+
+def test_a_lock_screen_shows_what_which_run_and_how_bad(transition):
+    assert blocks(message_of(transition(), run_of(), series_of(), "http://f.test"))["text"] == (
+        "🔴 Policy entropy is collapsing · grpo-math / brisk-otter: "
+        "Policy entropy is collapsing since step 380: 0.31 nat, 38 % of baseline."
+    )
 
 
 def test_fired_escalated_and_resolved_differ_in_sign_word_and_colour(transition):

@@ -28,7 +28,7 @@ def curve(
     attempts: NDArray[np.int32] | None = None,
     points: int = POINTS,
 ) -> Curve:
-    """Readings in the order of (attempt, arrival) -> what is drawn of them."""
+    """Readings in the order of (attempt, arrival) -> what is drawn of them; points=0 keeps them all."""
     attempts = np.ones(len(steps), np.int32) if attempts is None else attempts
     order = np.lexsort((steps, attempts))  # stable: writers of one attempt are woven into one line
     steps, values, attempts = steps[order], values[order], attempts[order]
@@ -37,7 +37,9 @@ def curve(
     odd = np.flatnonzero(~finite)
     total = sum(len(part) for part in parts)
     kept = [
-        part[thin(steps[part], values[part], attempts[part], max(8, points * len(part) // max(total, 1)))]
+        part[thin(steps[part], values[part], attempts[part], max(8, points * len(part) // total))]
+        if points
+        else part
         for part in parts
     ]
     block = 2 ** math.ceil(

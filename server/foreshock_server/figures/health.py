@@ -10,10 +10,12 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from foreshock_server.figures import marks
+from foreshock_server.figures.curves import POINTS
 from foreshock_server.figures.policy import right_axis
 from foreshock_server.figures.registry import panel
 from foreshock_server.figures.scene import Curve, Scene, SeriesInfo
 from foreshock_server.figures.style import DASHES, colours, empty, unit_note
+from foreshock_server.query.downsample import thin
 
 _NORMS = ("gradient_norm", "weight_norm", "update_ratio")
 PLACES = 4
@@ -111,20 +113,17 @@ def numerics(scene: Scene) -> go.Figure:
 
 
 def _sum(curves: Sequence[Curve]) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Steps, the sum over the curves at each, and the name of the largest where the sum is not zero."""
+    """Steps, the sum over the curves at each, and the name of the largest where the sum is not zero; the sums' extremes stay."""
     steps = np.unique(np.concatenate([curve.finite[0] for curve in curves]))
     table = np.zeros((len(curves), len(steps)))
     for row, curve in enumerate(curves):
         at, values = curve.finite
         table[row, np.searchsorted(steps, at)] = values
     sums = table.sum(axis=0)
-    largest = table.argmax(axis=0) if len(curves) else np.zeros(0, np.intp)
-    names = [curve.info.place or curve.info.key for curve in curves]
-    return (
-        steps,
-        sums,
-        [f"in {names[i]}" if total > 0 else "" for i, total in zip(largest, sums, strict=True)],
-    )
+    keep = thin(steps, sums, np.ones(len(steps), np.int32), POINTS)
+    places = [curve.info.place or curve.info.key for curve in curves]
+    where = [f"in {places[table[:, i].argmax()]}" if sums[i] > 0 else "" for i in keep]
+    return steps[keep], sums[keep], where
 
 
 @panel(
@@ -169,8 +168,10 @@ def training(scene: Scene) -> go.Figure:
     rows = len(scene.curves)
     figure = make_subplots(rows=max(rows, 1), cols=1, shared_xaxes=True, vertical_spacing=0.32 / max(rows, 2))
     styled = empty(scene.theme)
-    figure.update_layout(styled.layout, overwrite=False)
-    figure.update_layout(showlegend=False, hoversubplots="axis")
+    figure.layout.template = styled.layout.template
+    figure.update_layout(
+        margin=styled.layout.margin, hovermode="x unified", hoversubplots="axis", showlegend=False
+    )
     for number, curve in enumerate(scene.curves, start=1):
         axis = "y" if number == 1 else f"y{number}"
         marks.line(

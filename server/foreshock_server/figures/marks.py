@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from foreshock_server.figures.scene import Curve, Interval, Scene, names
+from foreshock_server.figures.scene import Curve, Interval, Scene, merged, names
 from foreshock_server.figures.style import DASHES, clear, colours
 
 FEW = 60  # a line of fewer points shows each of them
@@ -192,7 +192,7 @@ def _is(word: str, values: NDArray[np.float64]) -> NDArray[np.bool_]:
 def alerts(figure: go.Figure, scene: Scene, *, level_of: Curve | None = None) -> None:
     """Shaded intervals in which rules fired, and the baseline, thresholds and forecast of one curve as evaluated."""
     beside = -1.0
-    for number, interval in enumerate(scene.intervals[-MOST_INTERVALS:]):
+    for number, interval in enumerate(merged(scene.intervals)[-MOST_INTERVALS:]):
         close = interval.fired - beside < scene.last_step / 4
         _interval(figure, scene, interval, lower=13 * (number % 3) if close else 0)
         beside = interval.fired
@@ -218,12 +218,21 @@ def _interval(figure: go.Figure, scene: Scene, interval: Interval, *, lower: int
         line={"color": colour, "width": 1}, name=f"fired {interval.rule}",
     )  # fmt: skip
     word = "critical" if interval.severity == "critical" else "warning"
+    many = f" ×{interval.places}" if interval.places > 1 else ""
     figure.add_annotation(
-        x=interval.fired, y=1, yref="paper", yanchor="top", xanchor="left", showarrow=False, yshift=-lower,
-        text=f"{word} {interval.fired}", font={"size": 10, "color": colour}, name=f"fired {interval.rule}",
-        hovertext=f"{interval.title}, {interval.key}: {word} since step {interval.since}, said at step {interval.fired}"
-        + ("" if interval.until is None else f", over at step {interval.until}"),
-    )  # fmt: skip
+        x=interval.fired,
+        y=1,
+        yref="paper",
+        yanchor="top",
+        xanchor="left",
+        yshift=-lower,
+        showarrow=False,
+        text=f"{word} {interval.fired:,}{many}",
+        font={"size": 10, "color": colour},
+        name=f"fired {interval.rule}",
+        hovertext=f"{interval.title}: {word} since step {interval.since:,}, said at step {interval.fired:,}"
+        + ("" if interval.until is None else f", over at step {interval.until:,}"),
+    )
 
 
 def _levels(figure: go.Figure, scene: Scene, curve: Curve) -> None:

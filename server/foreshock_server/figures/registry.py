@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from foreshock_server.figures.scene import Scene, SeriesInfo
-
-FAMILIES = ("policy entropy", "RL signal", "representation", "optimiser", "numerics", "training", "monitor")
+from foreshock_server.query.verdict import FAMILIES
 
 Draw = Callable[[Scene], go.Figure]
 Choose = Callable[[Sequence[SeriesInfo]], Sequence[SeriesInfo]]
@@ -29,11 +28,16 @@ class Panel:
     leads: tuple[str, ...] = ()  # statistics, the first that exists gives the number beside the title
     height: Callable[[int], int] = lambda _series: 300  # pixels, from the number of series
     wide: bool = False  # takes the whole width of the page
+    whole: bool = False  # wants every reading: it adds up or bins them itself
 
-    def place(self) -> tuple[int, int, str]:
+    def place(self) -> tuple[int, str, int, str]:
         """Where it stands when nothing is wrong."""
-        family = FAMILIES.index(self.family) if self.family in FAMILIES else len(FAMILIES)
-        return family, self.order, self.name
+        return *place_of(self.family), self.order, self.name
+
+
+def place_of(family: str) -> tuple[int, str]:
+    """Where a family stands when nothing is wrong: in the verdict's order, unknown ones after it by name."""
+    return (FAMILIES.index(family) if family in FAMILIES else len(FAMILIES), family)
 
 
 _PANELS: dict[str, Panel] = {}
@@ -51,6 +55,7 @@ def panel(
     choose: Choose | None = None,
     height: Callable[[int], int] = lambda _series: 300,
     wide: bool = False,
+    whole: bool = False,
 ) -> Callable[[Draw], Draw]:
     """Register a figure: offered when the run has any statistic of `needs` (or `choose` finds a series), drawn with `also`."""
     wanted, welcome = tuple(needs), tuple(also)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from foreshock_server.figures import marks
 from foreshock_server.figures.registry import panel
-from foreshock_server.figures.scene import Curve, Scene, SeriesInfo
+from foreshock_server.figures.scene import Curve, Scene, SeriesInfo, merged
 from foreshock_server.figures.style import colours, empty
 
 MOST_LINES = 6
@@ -81,7 +81,7 @@ def effective_rank_map(scene: Scene) -> go.Figure:
         autorange="reversed",
         tickfont={"size": 10},
     )
-    for interval in scene.intervals[-marks.MOST_INTERVALS :]:
+    for interval in merged(scene.intervals)[-marks.MOST_INTERVALS :]:
         colour = colours(scene.theme).severity(interval.severity)
         figure.add_vline(
             x=interval.fired, line={"color": colour, "width": 1.5}, name=f"fired {interval.rule}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -83,6 +83,7 @@ class Interval:
     since: int
     fired: int
     until: int | None
+    places: int = 1  # intervals that were merged into this one
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,28 @@ def intervals(
     return tuple(sorted(found, key=lambda interval: (interval.since, interval.rule, interval.key)))
 
 
+def merged(found: Iterable[Interval]) -> list[Interval]:
+    """Overlapping intervals of one severity as one, so that shades do not add up where many places say the same."""
+    joined: list[Interval] = []
+    for severity in ("warning", "critical"):
+        last: Interval | None = None
+        for one in sorted((one for one in found if one.severity == severity), key=lambda one: one.since):
+            if last is None or (last.until is not None and one.since > last.until):
+                last = one
+                joined.append(one)
+                continue
+            last = replace(
+                last,
+                fired=min(last.fired, one.fired),
+                until=None if last.until is None or one.until is None else max(last.until, one.until),
+                rule=last.rule if one.rule in last.rule.split() else f"{last.rule} {one.rule}",
+                title=last.title if one.title in last.title else f"{last.title}; {one.title}",
+                places=last.places + 1,
+            )
+            joined[-1] = last
+    return sorted(joined, key=lambda one: (one.since, one.severity == "critical"))
+
+
 def limits(alerts: Iterable[Mapping[str, Any]], trend_rules: Collection[str] = ()) -> tuple[Limit, ...]:
     """Baseline and thresholds of every evaluated alert, firing or not; the level that clears it only while it fires."""
     found: list[Limit] = []
@@ -207,10 +230,14 @@ def forecasts(alerts: Iterable[Mapping[str, Any]]) -> tuple[Forecast, ...]:
     return tuple(found)
 
 
-def worst(alerts: Iterable[Mapping[str, Any]], keys: Sequence[str] | set[str]) -> str:
-    """`collapsing`, `watch` or `fine`: the worst of what fires on these series."""
-    firing = {alert["severity"] for alert in alerts if alert["state"] == "firing" and alert["series"] in keys}
-    return "collapsing" if "critical" in firing else "watch" if firing else "fine"
+def worst(alerts: Iterable[Mapping[str, Any]], keys: Collection[str] | None = None) -> str:
+    """`collapsing`, `watch` or `fine`: the worst of what fires or is about to, on these series, as the verdict counts it."""
+    found = {
+        (alert["state"], alert["severity"]) for alert in alerts if keys is None or alert["series"] in keys
+    }
+    if ("firing", "critical") in found:
+        return "collapsing"
+    return "watch" if any(state in ("firing", "pending") for state, _ in found) else "fine"
 
 
 def _or_nan(value: Any) -> float:

@@ -87,8 +87,7 @@ def empty(theme: str, *, unit: str = "", height: int | None = None) -> go.Figure
         yaxis={"nticks": 6},
         height=height,
     )
-    if theme != "none":
-        figure.update_layout(template=_template(colours(theme)))
+    figure.layout.template = go.layout.Template() if theme == "none" else _template(colours(theme))
     if unit:
         figure.add_annotation(unit_note(unit))
     return figure

@@ -33,19 +33,12 @@ export class AlertList {
     );
   }
 
-  /** @param {{alerts: Alert[], transitions: Transition[]}} answer */
+  /** @param {{alerts: Alert[], transitions: Transition[]}} answer alerts in the order in which they should be read */
   show({alerts, transitions}) {
-    const firing = alerts
-      .filter((alert) => alert.state === "firing")
-      .sort((a, b) => Number(b.severity === "critical") - Number(a.severity === "critical") || (a.fired_step ?? 0) - (b.fired_step ?? 0));
-    each(this.firing, firing, keyOf, makeAlert, updateAlert);
-    const rules = new Set(alerts.map((alert) => alert.rule)).size;
-    say(
-      this.quiet,
-      firing.length > 0 ? "" : rules > 0 ? `Nothing fires. ${plural(rules, "rule looks", "rules look")} at ${plural(alerts.length, "series", "series")} of this run.` : "No rule has looked at this run yet.",
-    );
-    this.quiet.hidden = firing.length > 0;
-    const titles = new Map(alerts.map((alert) => [alert.rule, alert.title]));
+    const current = alerts.filter((alert) => alert.state !== "ok");
+    each(this.firing, current, keyOf, makeAlert, updateAlert);
+    this.quiet.hidden = current.length > 0;
+    say(this.quiet, transitions.length > 0 ? "Nothing fires now." : "Nothing fires, and nothing ever did.");
     const newestFirst = [...transitions].reverse();
     this.past.hidden = newestFirst.length === 0;
     say(this.summary, `History (${plural(newestFirst.length, "change")})`);
@@ -59,7 +52,7 @@ export class AlertList {
           {class: `change change-${change.kind}`},
           icon(change.kind === "resolved" ? "fine" : verdictOf(change.severity)),
           h("span", {class: "num"}, `step ${integer(change.step)}`),
-          h("span", null, h("strong", null, change.title ?? titles.get(change.rule) ?? change.rule), ` ${change.kind}`, h("span", {class: "muted"}, ` · ${change.series}`)),
+          h("span", null, h("strong", null, change.title), ` ${change.kind}`, h("span", {class: "muted"}, ` · ${change.series}`)),
         ),
       () => {},
     );
@@ -85,12 +78,13 @@ function makeAlert(alert) {
 
 /** @param {HTMLElement} card @param {Alert} alert */
 function updateAlert(card, alert) {
-  const verdict = verdictOf(alert.severity);
+  const pending = alert.state === "pending";
+  const verdict = pending ? "watch" : verdictOf(alert.severity);
   if (card.getAttribute("data-verdict") !== verdict) {
     card.setAttribute("data-verdict", verdict);
     fill(/** @type {Element} */ (card.querySelector(".alert-icon")), icon(verdict));
-    say(/** @type {Element} */ (card.querySelector(".chip")), alert.severity);
   }
+  say(/** @type {Element} */ (card.querySelector(".chip")), pending ? "pending" : alert.severity);
   say(/** @type {Element} */ (card.querySelector(".alert-message")), sentence(alert.message || alert.title || alert.rule));
   const facts = /** @type {HTMLElement} */ (card.querySelector(".facts"));
   each(

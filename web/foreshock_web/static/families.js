@@ -4,44 +4,12 @@
 import {each, h, say} from "./dom.js";
 import {plural} from "./format.js";
 import {icon, word} from "./icons.js";
+import {grouped, openFirst} from "./order.js";
 import {panel} from "./panel.js";
 
 /** @typedef {import("./types.js").FigureInfo} FigureInfo */
-/** @typedef {import("./types.js").Verdict} Verdict */
 /** @typedef {import("./panel.js").FigurePanel} FigurePanel */
-/** @typedef {{family: string, state: Verdict, figures: FigureInfo[]}} Group */
-
-const AT_EASE = 2; // so many families are open when nothing is wrong
-
-/**
- * Figures as the server ordered them -> groups in the same order; a group is as bad as its worst figure.
- * @param {FigureInfo[]} figures
- * @returns {Group[]}
- */
-export function grouped(figures) {
-  /** @type {Map<string, Group>} */
-  const groups = new Map();
-  for (const figure of figures) {
-    const group = groups.get(figure.family) ?? {family: figure.family, state: figure.state, figures: []};
-    group.figures.push(figure);
-    if (rank(figure.state) > rank(group.state)) group.state = figure.state;
-    groups.set(figure.family, group);
-  }
-  return [...groups.values()];
-}
-
-/** @param {Verdict} state */
-const rank = (state) => ["none", "fine", "watch", "collapsing"].indexOf(state);
-
-/**
- * Which families are open before anybody chose: those in trouble; the first two when none is.
- * @param {Group[]} groups
- * @returns {Set<string>}
- */
-export function openFirst(groups) {
-  const trouble = groups.filter((group) => rank(group.state) >= rank("watch"));
-  return new Set((trouble.length > 0 ? trouble : groups.slice(0, AT_EASE)).map((group) => group.family));
-}
+/** @typedef {import("./order.js").Group} Group */
 
 /** The id of a family's section. @param {string} family */
 export const sectionId = (family) => `family-${family.replaceAll(/[^A-Za-z0-9]+/g, "-")}`;
@@ -55,9 +23,9 @@ export class Families {
     this.element = h("div", {class: "families"});
   }
 
-  /** @param {FigureInfo[]} figures */
-  show(figures) {
-    const groups = grouped(figures);
+  /** @param {{families: import("./order.js").Family[], figures: FigureInfo[]}} answer */
+  show(answer) {
+    const groups = grouped(answer);
     const open = openFirst(groups);
     each(
       this.element,
@@ -72,16 +40,17 @@ export class Families {
           const state = /** @type {Element} */ (section.querySelector(".family-state"));
           state.replaceChildren(icon(group.state), h("span", null, group.state === "none" ? "" : word(group.state)));
         }
-        say(/** @type {Element} */ (section.querySelector(".family-count")), plural(group.figures.length, "panel"));
+        const before = group.episodes > 0 && group.state === "fine" ? `${plural(group.episodes, "earlier alert")} · ` : "";
+        say(/** @type {Element} */ (section.querySelector(".family-count")), before + plural(group.figures.length, "panel"));
         if (details.open !== wanted) {
           details.open = wanted;
         }
         each(
           /** @type {Element} */ (section.querySelector(".panels")),
           group.figures,
-          (figure) => figure.name,
-          (figure) => panel(this.run, figure),
-          (element, figure) => /** @type {FigurePanel} */ (element).show(this.run, figure),
+          (figure) => `${figure.name} ${figure.key ?? ""}`,
+          (figure) => panel(this.run, figure, figure.key),
+          (element, figure) => /** @type {FigurePanel} */ (element).show(this.run, figure, figure.key),
         );
       },
     );

@@ -1,12 +1,17 @@
 // @ts-check
 // The rules in force: what each looks at, with which numbers, and what it tells people to do. To read, not to edit.
 
-import {get} from "./api.js";
 import {runbook} from "./alerts.js";
+import {get} from "./api.js";
 import {fill, h} from "./dom.js";
-import {plural} from "./format.js";
+import {number, plural} from "./format.js";
+import {FAMILIES} from "./order.js";
 
+/** @typedef {import("./types.js").Rule} Rule */
+/** @typedef {import("./types.js").Match} Match */
 /** @typedef {import("./app.js").Context} Context */
+
+const WAITS = /** @type {const} */ (["for_steps", "min_samples", "warmup_steps", "keep_firing_steps", "cooldown_steps"]);
 
 /**
  * @param {HTMLElement} root
@@ -14,15 +19,43 @@ import {plural} from "./format.js";
  */
 export async function showRules(root, {signal, title}) {
   title("Rules");
-  const {packs} = await get("/rules", signal);
+  /** @type {{rules: Rule[]}} */
+  const {rules} = await get("/rules", signal);
+  const families = [...new Set([...FAMILIES, ...rules.map((rule) => rule.family)])].filter((family) => rules.some((rule) => rule.family === family));
   fill(
     root,
-    h("div", {class: "toolbar"}, h("h1", {tabindex: -1}, "Rules"), h("p", {class: "count muted"}, `${plural(packs.length, "pack")}, read when the server starts`)),
-    packs.map((/** @type {any} */ pack) => h("section", {class: "pack"}, h("h2", null, pack.title ?? pack.pack), pack.rules.map(rule))),
+    h("div", {class: "toolbar"}, h("h1", {tabindex: -1}, "Rules"), h("p", {class: "count muted"}, `${plural(rules.length, "rule")} in force`)),
+    families.map((family) => h("section", {class: "pack"}, h("h2", {class: "family-name"}, family), rules.filter((rule) => rule.family === family).map(card))),
   );
 }
 
-/** @param {any} one */
-function rule(one) {
-  return h("article", {class: "card rule"}, h("h3", null, one.title ?? one.name), runbook(one.runbook));
+/** @param {Rule} rule */
+function card(rule) {
+  return h(
+    "details",
+    {class: "card rule", id: rule.id},
+    h(
+      "summary",
+      {class: "rule-head"},
+      h("h3", null, rule.title),
+      h("span", {class: "muted"}, rule.matches.map(matched).join(", ")),
+      h("span", {class: "rule-kind"}, rule.detector.kind),
+    ),
+    runbook(rule.runbook),
+    h("div", null, h("h4", null, "Numbers"), h("dl", {class: "facts"}, Object.entries({...rule.detector, ...waits(rule)}).filter(([, value]) => value !== null && value !== undefined).map(fact))),
+    h("p", {class: "source"}, rule.source),
+    h("p", {class: "source"}, rule.origin === "built-in" ? "Comes with Foreshock." : `From ${rule.origin}.`),
+  );
+}
+
+/** @param {[string, unknown]} pair */
+const fact = ([name, value]) => h("div", null, h("dt", null, name), h("dd", null, typeof value === "number" ? number(value) : String(value)));
+
+/** The waits that are not nothing. @param {Rule} rule */
+const waits = (rule) => Object.fromEntries(WAITS.filter((name) => rule[name] > (name === "min_samples" ? 1 : 0)).map((name) => [name, rule[name]]));
+
+/** What a rule looks at, in words. @param {Match} match */
+function matched({statistic, place, labels}) {
+  const further = [place !== "*" && place ? `place=${place}` : "", ...Object.entries(labels).map(([name, value]) => `${name}=${value}`)].filter(Boolean);
+  return further.length > 0 ? `${statistic}{${further.join(",")}}` : statistic;
 }

@@ -13,8 +13,10 @@ import {chip, state as showState} from "./runs.js";
 import {SeriesList} from "./series-list.js";
 import {Strip} from "./strip.js";
 
+/** @typedef {import("./types.js").Alert} Alert */
 /** @typedef {import("./types.js").Run} Run */
 /** @typedef {import("./types.js").Deliveries} Deliveries */
+/** @typedef {import("./types.js").Transition} Transition */
 /** @typedef {import("./types.js").VerdictStrip} VerdictStrip */
 /** @typedef {import("./app.js").Context} Context */
 
@@ -73,10 +75,10 @@ export async function showRun(root, {signal, onLive, title}, id) {
     ]);
     run = fresh;
     showHead();
-    showVerdict(judged);
+    showVerdict(judged, alerted);
     strip.show(judged);
     alerts.show(alerted);
-    families.show(figures.figures);
+    families.show(figures);
     showDeliveries(sent, channels.channels.filter((/** @type {{enabled: boolean}} */ channel) => channel.enabled).length);
     showConfig();
   }
@@ -112,14 +114,14 @@ export async function showRun(root, {signal, onLive, title}, id) {
     );
   }
 
-  /** @param {VerdictStrip} judged */
-  function showVerdict(judged) {
+  /** @param {VerdictStrip} judged @param {{alerts: Alert[], transitions: Transition[]}} said */
+  function showVerdict(judged, {alerts: said, transitions: changes}) {
     if (banner.getAttribute("data-verdict") !== judged.verdict) {
       banner.setAttribute("data-verdict", judged.verdict);
       fill(mark, icon(judged.verdict));
       chip(verdict, judged.verdict);
     }
-    say(headline, sentence(judged.message ?? quietSentence(judged)));
+    say(headline, sentence(judged.message ?? said.find((alert) => alert.state === "pending")?.message ?? quietSentence(run, judged, changes)));
     title(`${judged.verdict === "fine" || judged.verdict === "none" ? "" : `${word(judged.verdict)}: `}${run.project}/${run.name || run.id}`);
   }
 
@@ -160,10 +162,15 @@ export async function showRun(root, {signal, onLive, title}, id) {
 
 /**
  * What the banner says when no rule has a sentence.
+ * @param {Run} run
  * @param {VerdictStrip} judged
+ * @param {Transition[]} changes
  */
-function quietSentence({verdict, families, bins}) {
-  if (verdict === "none" || bins.length === 0) return "No rule has looked at this run yet.";
-  const last = bins[bins.length - 1][1];
-  return `Nothing is wrong up to step ${integer(last)} in ${plural(families.length, "family", "families")}.`;
+function quietSentence({state, last_step: step}, {verdict, bins}, changes) {
+  if (verdict === "none" || bins.length === 0) return "No readings yet.";
+  const failed = state === "failed" ? `The run failed at step ${integer(step)}. ` : "";
+  const fired = changes.filter((change) => change.kind === "fired").length;
+  if (fired === 0) return `${failed}Nothing is wrong up to step ${integer(step)}.`;
+  const last = Math.max(...changes.filter((change) => change.kind === "resolved").map((change) => change.step));
+  return `${failed}Nothing fires now; ${plural(fired, "alert")} fired before, the last one resolved at step ${integer(last)}.`;
 }

@@ -29,6 +29,7 @@ export async function showSettings(root, {signal, title}) {
     none.hidden = answer.channels.length > 0;
     each(list, answer.channels, (channel) => channel.id, makeChannel, updateChannel);
     const {delivered, waiting, failed} = sent.counts;
+    log.hidden = delivered + waiting + failed === 0;
     say(log, `${plural(delivered, "message")} delivered, ${waiting} waiting, ${failed} failed.`);
   }
 
@@ -136,7 +137,7 @@ export async function showSettings(root, {signal, title}) {
     }
   }
 
-  fill(root, h("div", {class: "toolbar"}, h("h1", {tabindex: -1}, "Settings")), h("h2", null, "Channels"), h("p", {class: "muted"}, "Each alert is sent once when it fires and once when it resolves, to every enabled channel."), none, list, form, log);
+  fill(root, h("div", {class: "toolbar"}, h("h1", {tabindex: -1}, "Settings")), h("h2", null, "Channels"), h("p", {class: "muted"}, "Each alert is sent once when it fires and once when it resolves, to every enabled channel."), none, list, log, form);
   await load();
 }
 

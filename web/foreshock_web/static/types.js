@@ -55,16 +55,19 @@
  * @property {Reading | null} value
  * @property {number | null} baseline
  * @property {number | null} threshold
- * @property {string} message
+ * @property {string | null} message
  * @property {Runbook | null} runbook
  */
 
-/** @typedef {{rule: string, series: string, episode: number, kind: "fired" | "escalated" | "resolved", severity: string, step: number, since_step: number | null, message?: string, title?: string}} Transition */
+/** @typedef {{rule: string, series: string, episode: number, kind: "fired" | "escalated" | "resolved", severity: string, step: number, since_step: number | null, message: string | null, title: string}} Transition */
 
-/** @typedef {{name: string, title: string, family: string, order: number, state: Verdict, about: string, height: number, wide: boolean, last: {key: string, value: Reading, unit: string} | null}} FigureInfo */
+/** @typedef {{name: string, key?: string, title: string, family: string, order: number, state: Verdict, about: string, height: number, wide: boolean, last: {key: string, value: Reading, unit: string} | null}} FigureInfo */
 /** @typedef {{key: string, statistic: string, family: string, place: string, unit: string, last: Reading | null, first_step: number | null, last_step: number | null, points: number, nonfinite: number}} SeriesInfo */
 
 /** @typedef {{id: string, name: string, kind: string, config: Record<string, string>, project: string | null, enabled: boolean, origin: "settings" | "api", created_at: number, secret?: string}} Channel */
 /** @typedef {{counts: {waiting: number, delivered: number, failed: number, tries: number}, deliveries: {channel: {id: string, name: string} | null, state: string, error: string | null}[]}} Deliveries */
+
+/** @typedef {{statistic: string, family: string, place: string, labels: Record<string, string>}} Match */
+/** @typedef {{id: string, title: string, family: string, severity: string, matches: Match[], detector: {kind: string} & Record<string, unknown>, for_steps: number, min_samples: number, warmup_steps: number, keep_firing_steps: number, cooldown_steps: number, runbook: Runbook, source: string, origin: string}} Rule */
 
 export {};

@@ -1,0 +1,32 @@
+"""Figures over HTTP: what a run can show, and Plotly JSON with typed arrays that page and notebook draw alike."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+
+from foreshock_server.deps import Reading
+from foreshock_server.figures import drawing
+
+router = APIRouter(tags=["figures"])
+
+
+@router.get("/runs/{run}/figures")
+def list_figures(request: Request, session: Reading, run: str) -> dict[str, Any]:
+    """The figures of this run, those of families in trouble first."""
+    return drawing.listed(session, request.app.state.rules, run)
+
+
+@router.get("/runs/{run}/figures/{name}")
+def get_figure(
+    request: Request,
+    session: Reading,
+    run: str,
+    name: str,
+    theme: Annotated[Literal["light", "dark", "none"], Query(description="none: no template")] = "light",
+    key: Annotated[list[str] | None, Query(description="for the figure `series`: which ones")] = None,
+) -> Response:
+    """One figure as Plotly JSON: `plotly.io.from_json` reads it, `Plotly.react` draws it."""
+    figure = drawing.drawn(session, request.app.state.rules, run, name, theme, key or [])
+    return Response(figure.to_json(), media_type="application/json")

@@ -28,19 +28,24 @@ class Ended:
 
     recorded: bool  # everything reached the spool
     delivered: bool  # everything reached the server
+    lost: int  # readings that were neither delivered nor written to the disk
     where: Path | None  # what was not delivered waits here
 
     def report(self, config: Config) -> None:
         """Say what did not arrive, and what to do; silence means that everything did."""
         if self.delivered:
             return
+        if self.lost or self.where is None:
+            log.warning(
+                "foreshock: %d readings reached neither the server nor a disk; they are lost", self.lost
+            )
         if self.where is None:
-            log.warning("foreshock: the last readings reached neither the server nor a disk; they are lost")
-        elif config.offline:
+            return
+        if config.offline:
             log.info("foreshock: recorded in %s; `foreshock sync %s` ships it", self.where, self.where)
         else:
             log.warning(
-                "foreshock: the server at %s does not have everything yet; nothing is lost: `foreshock sync %s --url %s` ships what waits",
+                "foreshock: the server at %s does not have everything yet: `foreshock sync %s --url %s` ships what waits",
                 config.url,
                 self.where,
                 config.url,
@@ -112,13 +117,14 @@ class Pipeline:
         # The spool comes first: half the time is kept for it even where the user wants to wait for nothing.
         recorded = self.recorder.close(state, max(0.5, seconds))
         delivered = self._sender.close(deadline) if self._sender is not None else False
+        lost = 0 if delivered else self.spool.give_up()
         if delivered:
             self.spool.discard()
         else:
             self.spool.release()
         if self._transport is not None and delivered:
             self._transport.close()
-        return Ended(recorded, delivered, self.spool.where)
+        return Ended(recorded, delivered, lost, self.spool.where)
 
     def abandon(self) -> None:
         """In a fork's child: let go of the parent's files without touching them."""

@@ -147,11 +147,13 @@ class Spool:
         """The folder, if anything was written there."""
         return self._journal.folder.path if self._journal is not None and self._journal.begun else None
 
-    @property
-    def unwritten(self) -> int:
-        """Readings that are in memory alone."""
+    def give_up(self) -> int:
+        """Count what is in memory alone as lost, as it is when the process ends now; how many readings that are."""
         with self._mutex:
-            return sum(record.readings for record in self._memory)
+            lost = sum(record.readings for record in self._memory)
+            self._memory.clear()
+            self._losses.add("never left memory", lost)
+            return lost
 
     def discard(self) -> None:
         """Everything was delivered and nothing more will come: remove it."""

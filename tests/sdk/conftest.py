@@ -91,7 +91,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         answer = getattr(self, "_" + loopback.mode.replace(" ", "_"))
         answer(lambda: loopback.memory.exchange(Request(self.command, self.path, body)))
 
-    do_PUT = do_POST
+    def do_PUT(self) -> None:
+        self.do_POST()
 
     def _well(self, store: Callable[[], object]) -> None:
         answer = store()

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -297,14 +298,11 @@ def test_the_context_manager_tells_how_it_ended_and_swallows_nothing(
     raised: BaseException | None, state: str
 ) -> None:
     transport = MemoryTransport()
-    try:
-        with foreshock.init(run="r", transport=transport):
-            if raised is not None:
-                raise raised
-    except BaseException as error:
-        assert error is raised
-    else:
-        assert raised is None
+    expected = nullcontext() if raised is None else pytest.raises(type(raised))
+    with expected as caught, foreshock.init(run="r", transport=transport):
+        if raised is not None:
+            raise raised
+    assert raised is None or caught.value is raised
     assert transport.ended["r", 1]["state"] == state
 
 

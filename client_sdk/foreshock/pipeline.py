@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 class Ended:
     """How a run's data stands when its process lets go of it."""
 
-    recorded: bool  # everything reached the spool
     delivered: bool  # everything reached the server
     lost: int  # readings that were neither delivered nor written to the disk
     where: Path | None  # what was not delivered waits here
@@ -35,7 +34,7 @@ class Ended:
         """Say what did not arrive, and what to do; silence means that everything did."""
         if self.delivered:
             return
-        if self.lost or self.where is None:
+        if self.lost:
             log.warning(
                 "foreshock: %d readings reached neither the server nor a disk; they are lost", self.lost
             )
@@ -114,17 +113,16 @@ class Pipeline:
     def finish(self, state: str, seconds: float) -> Ended:
         """Record and deliver what is left, for at most these seconds."""
         deadline = time.monotonic() + seconds
-        # The spool comes first: half the time is kept for it even where the user wants to wait for nothing.
-        recorded = self.recorder.close(state, max(0.5, seconds))
-        delivered = self._sender.close(deadline) if self._sender is not None else False
-        lost = 0 if delivered else self.spool.give_up()
-        if delivered:
+        # The disk comes first, and gets a moment even where the user wants to wait for nothing.
+        lost = 0 if self.recorder.close(state, max(0.5, seconds)) else self.recorder.give_up()
+        if self._sender is not None and self._sender.close(deadline):
             self.spool.discard()
-        else:
-            self.spool.release()
-        if self._transport is not None and delivered:
-            self._transport.close()
-        return Ended(recorded, delivered, lost, self.spool.where)
+            if self._transport is not None:
+                self._transport.close()
+            return Ended(True, lost, None)
+        lost += self.spool.give_up()
+        self.spool.release()
+        return Ended(False, lost, self.spool.where)
 
     def abandon(self) -> None:
         """In a fork's child: let go of the parent's files without touching them."""

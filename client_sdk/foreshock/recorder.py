@@ -103,6 +103,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._queue: deque[tuple[HostRow | StepRow, int]] = deque()
         self._queued = 0  # readings
+        self._in_hand = 0  # readings taken from the queue and not yet in the spool
         self._wake = threading.Event()
         self._hurry = threading.Event()
         self._early = FIRST_ROWS
@@ -158,6 +159,15 @@ class Recorder:
         self._wake.set()
         return self._done.wait(seconds)
 
+    def give_up(self) -> int:
+        """Count what was taken over and not written as lost; how many readings that are."""
+        with self._lock:
+            lost = self._queued + self._in_hand
+            self._queue.clear()
+            self._queued = 0
+        self._losses.add("never left memory", lost)
+        return lost
+
     # -- the recorder's thread ----------------------------------------------------------------------------------
 
     def _work(self) -> None:
@@ -171,11 +181,12 @@ class Recorder:
             self._hurry.clear()
             with self._lock:
                 rows, self._queue = self._queue, deque()
-                self._queued = 0
+                self._in_hand, self._queued = self._queued, 0
                 self._early -= len(rows) if self._early > 0 else 0
                 flushes, self._flushes = self._flushes, []
             with guard("recording"):
                 self._record(rows)
+            self._in_hand = 0
             if state is not None:
                 with guard("closing the spool"):
                     self._close(state)

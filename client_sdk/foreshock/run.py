@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -177,6 +178,16 @@ class Run:
         if session is not None:
             session.pipeline.abandon()
 
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self  # a model may hold its run, and be copied for its moving average
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Sent to another process it is inert there: this one records."""
+        return _inert, (replace(self._config, api_key=None), self.id, self.name, self.attempt)
+
     def __enter__(self) -> Self:
         return self
 
@@ -193,3 +204,7 @@ class Run:
     def __repr__(self) -> str:
         life = "" if self.session is not None else ", inert"
         return f"<foreshock run {self.project}/{self.name} {self.id}, attempt {self.attempt}{life}>"
+
+
+def _inert(config: Config, run_id: str, name: str, attempt: int) -> Run:
+    return Run(config, run_id, name, attempt, Control())

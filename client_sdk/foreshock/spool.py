@@ -149,11 +149,15 @@ class Spool:
 
     def give_up(self) -> int:
         """Count what is in memory alone as lost, as it is when the process ends now; how many readings that are."""
-        with self._mutex:
+        if not self._mutex.acquire(timeout=1.0):  # the disk hangs, and with it whoever writes to it
+            return 0
+        try:
             lost = sum(record.readings for record in self._memory)
             self._memory.clear()
-            self._losses.add("never left memory", lost)
-            return lost
+        finally:
+            self._mutex.release()
+        self._losses.add("never left memory", lost)
+        return lost
 
     def discard(self) -> None:
         """Everything was delivered and nothing more will come: remove it."""

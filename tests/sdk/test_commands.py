@@ -8,8 +8,9 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
-import foreshock
 import pytest
+
+import foreshock
 from foreshock import cli, commands
 from foreshock.segment import Kind
 from foreshock.transport import Answer

@@ -8,19 +8,21 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import foreshock
 import pytest
 import torch
+from torch import nn
+
+import foreshock
 from foreshock import commands
 from foreshock.folder import Reader, folders_below
 from foreshock.guard import faults
 from foreshock.segment import Kind
-from torch import nn
 
 STEPS = 60
 
@@ -208,6 +210,26 @@ def test_our_own_bugs_change_no_loss_and_are_counted_and_said_once(
     assert run.lost == {"our fault": STEPS}, "the one host reading of each step"
 
 
+def test_a_disk_that_hangs_changes_no_loss_and_holds_no_exit(
+    server: Any, undisturbed: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, thaw = os.write, threading.Event()
+
+    def write(file: int, data: bytes) -> int:
+        thaw.wait(30)
+        return real(file, data)
+
+    monkeypatch.setattr(os, "write", write)
+    run = foreshock.init(run="r", url=server.url, flush_seconds=1.0)
+    assert train(run) == undisturbed
+    began = time.monotonic()
+    run.finish()
+    assert time.monotonic() - began < 4.0
+    assert run.lost["never left memory"] >= 2 * STEPS
+    assert said(caplog, "readings reached neither") == 1
+    thaw.set()
+
+
 @pytest.mark.usefixtures("lenient")
 def test_an_init_that_breaks_leaves_an_inert_run(undisturbed: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     from foreshock import session
@@ -360,7 +382,7 @@ def test_a_fault_takes_no_time_of_the_step(nobody: str, server: Any, eventually:
         server.mode = mode
         run = foreshock.init(url=url, flush_seconds=0.2)
         times = []
-        for step in range(300):
+        for _ in range(300):
             began = time.perf_counter()
             run.log(loss=1.0)
             run.step()

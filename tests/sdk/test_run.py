@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import math
 import multiprocessing
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -359,6 +361,19 @@ def test_exit_waits_no_longer_than_it_was_told(server: Any, mode: str) -> None:
     assert done.returncode == 0
     assert "foreshock sync" in done.stderr
     assert time.monotonic() - started < 20
+
+
+def test_a_model_that_holds_its_run_can_be_copied_and_sent_to_other_processes() -> None:
+    with recording(run="held", api_key="fs-secret") as recorded:
+        holder = {"run": recorded.run, "weights": [1, 2]}
+        assert copy.deepcopy(holder)["run"] is recorded.run
+        assert copy.copy(recorded.run) is recorded.run
+        sent = pickle.dumps(holder)
+        assert b"fs-secret" not in sent
+        received = pickle.loads(sent)["run"]
+        received.log(loss=1.0)
+        received.step()
+        assert (received.id, "inert" in repr(received)) == ("held", True)
 
 
 # -- forks ---------------------------------------------------------------------------------------------------------

@@ -5,9 +5,10 @@ from __future__ import annotations
 import doctest
 from pathlib import Path
 
-import foreshock
 import numpy as np
 import pytest
+
+import foreshock
 from foreshock import testing
 from foreshock.testing import MemoryTransport, recording
 from foreshock.transport import Answer, Request, Undelivered
@@ -30,7 +31,7 @@ def test_a_series_that_is_not_there_names_those_that_are() -> None:
     with recording() as recorded:
         recorded.run.log(loss=1.0)
         recorded.run.step()
-        with pytest.raises(KeyError, match="there is foreshock_dropped, foreshock_faults, .*loss"):
+        with pytest.raises(KeyError, match=r"there is foreshock_dropped, foreshock_faults, .*loss"):
             recorded.columns("reward")
 
 

@@ -8,6 +8,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.script.revision import RevisionError
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
 
@@ -44,7 +45,7 @@ def pending(connection: Connection) -> list[str]:
     current = MigrationContext.configure(connection).get_current_heads()
     try:
         have = {one.revision for one in script.iterate_revisions(current, "base")} if current else set()
-    except CommandError:  # it carries a revision that this release does not know
+    except (CommandError, RevisionError):  # it carries a revision that this release does not know
         raise NewerDatabase from None
     return [
         revision.revision

@@ -40,6 +40,26 @@ def test_an_absent_reading_is_absent_and_a_nan_is_a_reading(trainer, wire):
     assert trainer.get()["points"] == 4
 
 
+def test_a_block_of_nothing_but_absences_is_stored_and_counts_nothing(trainer, wire):
+    group = wire.rows(1, [1, 2], [[0], [0]], absent=[[True], [True]])
+    assert trainer.send(1, [group], [wire.frame(1, ["a"])]) == 1
+    assert trainer.get()["points"] == 0
+    assert trainer.get("/data", key="a")["series"][0]["steps"] == []
+
+
+def test_several_groups_of_one_block_count_together(trainer, wire):
+    frames = [wire.frame(1, ["a", "b"]), wire.frame(2, ["b"])]
+    groups = [
+        wire.rows(1, [5, 6], [[1, 1], [2, math.nan]]),
+        wire.rows(2, [3, 4], [[9], [9]]),
+        wire.rows(1, [6], [[3, 4]]),
+    ]
+    trainer.send(1, groups, frames)
+    a, b = trainer.get("/series")["series"]
+    assert (a["points"], a["first_step"], a["last_step"], a["last"]) == (3, 5, 6, 3.0)
+    assert (b["points"], b["first_step"], b["last_step"], b["last"], b["nonfinite"]) == (5, 3, 6, 4.0, 1)
+
+
 def test_the_same_block_in_json_reads_the_same(trainer, wire):
     block = trainer.block(
         1,
@@ -131,7 +151,10 @@ def test_a_row_of_an_unknown_frame_is_409_and_leaves_nothing(trainer, wire):
 
 def test_an_unknown_run_is_404(client, wire):
     answer = wire.Trainer(client, run="nobody").post({"v": 1, "attempt": 1, "writer": "w", "seq": 1})
-    assert (answer.status_code, answer.json()) == (404, {"error": "UnknownRun", "detail": "No run has this id."})
+    assert (answer.status_code, answer.json()) == (
+        404,
+        {"error": "UnknownRun", "detail": "No run has this id."},
+    )
 
 
 def test_a_frame_sent_again_changes_nothing_and_another_one_under_its_number_is_refused(trainer, wire):
@@ -211,7 +234,9 @@ def test_an_attempt_closes_once_and_the_next_one_opens_the_run_again(client, tra
 
 
 def test_late_blocks_of_a_finished_run_are_stored_and_leave_it_finished(client, trainer, wire):
-    client.post("/api/v1/runs/run-1/attempts/1/finish", json={"state": "finished", "at": 1.8e9, "last_seq": {}})
+    client.post(
+        "/api/v1/runs/run-1/attempts/1/finish", json={"state": "finished", "at": 1.8e9, "last_seq": {}}
+    )
     trainer.send(1, [wire.rows(1, [1], [[1]])], [wire.frame(1, ["a"])])
     run = trainer.get()
     assert (run["state"], run["points"]) == ("finished", 1)
@@ -220,7 +245,9 @@ def test_late_blocks_of_a_finished_run_are_stored_and_leave_it_finished(client, 
 def test_losses_and_costs_are_cumulative_in_any_order(trainer):
     cost = {"steps": 100, "wall_seconds": 50.0, "training_seconds": 0.5, "background_seconds": 1.0}
     trainer.send(2, dropped=7, lost={"spool full": 7}, cost=cost)
-    trainer.send(1, dropped=4, lost={"spool full": 4}, cost={**cost, "wall_seconds": 25.0, "training_seconds": 0.2})
+    trainer.send(
+        1, dropped=4, lost={"spool full": 4}, cost={**cost, "wall_seconds": 25.0, "training_seconds": 0.2}
+    )
     run = trainer.get()
     assert (run["dropped"], run["lost"], run["overhead_percent"]) == (7, {"spool full": 7}, 1.0)
 

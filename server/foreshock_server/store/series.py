@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,9 +86,13 @@ def register_frames(
         )
 
 
-def frames(session: Session, run_id: str, attempt: int, writer: str) -> dict[int, Frame]:
-    """The frames of one writer, by number."""
+def frames(
+    session: Session, run_id: str, attempt: int, writer: str, numbers: Collection[int] | None = None
+) -> dict[int, Frame]:
+    """The frames of one writer, by number: those asked for, or all."""
     query = select(Frame).where(Frame.run_id == run_id, Frame.attempt == attempt, Frame.writer == writer)
+    if numbers is not None and len(numbers) <= 500:  # SQLite bounds the parameters of one statement
+        query = query.where(Frame.frame.in_(numbers))
     return {row.frame: row for row in session.scalars(query)}
 
 

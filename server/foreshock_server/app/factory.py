@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -13,25 +11,32 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from foreshock_server.app import answers, health, page
 from foreshock_server.app.edge import Edge
+from foreshock_server.auth import endpoint as session
 from foreshock_server.auth.gate import Gate
 from foreshock_server.bus import open_bus
 from foreshock_server.db import Database
+from foreshock_server.figures import endpoint as figures
+from foreshock_server.ingest import endpoint as ingest
+from foreshock_server.notify import endpoint as notify
+from foreshock_server.query import alerts, live, verdict
+from foreshock_server.query import endpoint as query
 from foreshock_server.query.leads import Leads
 from foreshock_server.query.live import Listeners
+from foreshock_server.rules import endpoint as rules
 from foreshock_server.rules.load import RuleSet
 from foreshock_server.settings import Settings
 
-_ROUTERS = [
-    "ingest.endpoint",
-    "query.endpoint",
-    "query.live",
-    "query.alerts",
-    "query.verdict",
-    "rules.endpoint",
-    "notify.endpoint",
-    "figures.endpoint",
-    "auth.endpoint",
-]
+FEATURES = (
+    session.router,
+    ingest.router,
+    query.router,
+    live.router,
+    alerts.router,
+    verdict.router,
+    figures.router,
+    rules.router,
+    notify.router,
+)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -64,15 +69,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.rules = RuleSet.load(settings)
     app.state.leads = Leads()
     app.state.listeners = Listeners(bus)
-    for name in _ROUTERS:  # TEMPORARY, while the features are being written: plain imports at the end
-        package = f"foreshock_server.{name.split('.')[0]}"
-        if importlib.util.find_spec(package) and importlib.util.find_spec(f"foreshock_server.{name}"):
-            module = importlib.import_module(f"foreshock_server.{name}")
-            if hasattr(module, "router"):
-                app.include_router(module.router, prefix="/api/v1")
+    for router in FEATURES:
+        app.include_router(router, prefix="/api/v1")
     app.include_router(health.router)
-    if page.STATIC.is_dir():
-        page.mount(app)
+    page.mount(app)  # last: what nobody else knows may be a file of the page
     answers.install(app)
     # The last one added meets a request first: bounds and headers, then the key, then compression.
     app.add_middleware(GZipMiddleware, minimum_size=2048, compresslevel=4)

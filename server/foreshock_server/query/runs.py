@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from foreshock_server.models import Run, Series, Writer
 from foreshock_server.query.leads import Leads, last_of
+from foreshock_server.query.verdict import COLLAPSING, FINE, FIRING, NONE, PENDING, WATCH
 from foreshock_server.settings import Settings
 from foreshock_server.store import alerts
 from foreshock_server.store.runs import RUNNING, list_attempts
@@ -24,14 +25,15 @@ def state_of(run: Run, settings: Settings, now: float) -> str:
     return run.state
 
 
-def verdict_of(counts: Mapping[tuple[str, str], int]) -> str:
-    """The worst of a run's alerts in one word, from their counts by (state, severity); none: no rule has looked yet."""
-    if not counts:
-        return "none"
-    firing = {severity for (state, severity), number in counts.items() if state == alerts.FIRING and number}
-    if "critical" in firing:
-        return "collapsing"
-    return "watch" if firing else "fine"
+def verdict_of(run: Run, counts: Mapping[tuple[str, str], int]) -> str:
+    """The run's verdict in one word, from its alerts counted by (state, severity): the one that query/verdict.py explains."""
+    if not run.points:
+        return NONE
+    if counts.get((FIRING, "critical")):
+        return COLLAPSING
+    return (
+        WATCH if any(state in (FIRING, PENDING) for (state, _), number in counts.items() if number) else FINE
+    )
 
 
 def overhead_percent(costs: Sequence[Mapping[str, Any]]) -> float | None:
@@ -65,10 +67,8 @@ def as_json(
             "dropped": sum(writer.dropped for writer in writers.get(run.id, [])),
             "lost": _lost(writers.get(run.id, [])),
             "overhead_percent": overhead_percent([writer.cost for writer in writers.get(run.id, [])]),
-            "verdict": verdict_of(counts.get(run.id, {})),
-            "firing": sum(
-                number for (state, _), number in counts.get(run.id, {}).items() if state == alerts.FIRING
-            ),
+            "verdict": verdict_of(run, counts.get(run.id, {})),
+            "firing": sum(number for (state, _), number in counts.get(run.id, {}).items() if state == FIRING),
             "lead": sparks.get(run.id),
             "url": f"{settings.page_url}/runs/{run.id}",
         }

@@ -31,7 +31,7 @@ def run(folder: Path, quick: bool) -> list[Measure]:
     entropy = Measure(
         "block with 10 % of the policy entropy sent, until its webhook has arrived", "ms", "lower"
     )
-    receiver = Receiver()
+    receiver, theirs = Receiver(), Receiver()
     secrets = {"FORESHOCK_WEBHOOK_URL": receiver.url, "FORESHOCK_WEBHOOK_SECRET": receiver.secret}
     try:
         with serving(folder / "server", **secrets) as server, turns(loss) as taking:
@@ -44,8 +44,8 @@ def run(folder: Path, quick: bool) -> list[Measure]:
                     name = f"bench-{turn + 1}-{repeat}"
                     spent["loss"].append(_latency(receiver, server, f"loss-{name}", _nan_loss))
                     spent["entropy"].append(_latency(receiver, server, f"entropy-{name}", _collapse))
-                    for subject, sent in taking.round({"do": "alert", "name": name, "url": receiver.url}):
-                        came = _wait(partial(_titled, receiver, f"trackio {name}"))
+                    for subject, sent in taking.round({"do": "alert", "name": name, "url": theirs.url}):
+                        came = _wait(partial(_titled, theirs, f"trackio {name}"))
                         spent[f"{subject}, alert() called by the script"].append((came.at - sent) * 1e3)
                 if turn >= 0:
                     loss.add(OURS, spent.pop("loss"))
@@ -54,6 +54,7 @@ def run(folder: Path, quick: bool) -> list[Measure]:
                         loss.add(subject, readings)
     finally:
         receiver.close()
+        theirs.close()
     return [loss, entropy]
 
 

@@ -106,7 +106,7 @@ def serving(data_dir: Path, **environment: str) -> Iterator[Server]:
     command = [
         sys.executable,
         "-m",
-        "foreshock",
+        "foreshock_server",
         "serve",
         "--port",
         url.rpartition(":")[2],

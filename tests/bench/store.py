@@ -6,10 +6,11 @@ import http.client
 import json
 import time
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.bench import rivals
 from tests.bench.overhead import ours, rival
@@ -24,25 +25,34 @@ SQLITE = "SQLite, a row per point"
 def run(folder: Path, quick: bool) -> list[Measure]:
     """A fresh server and fresh folders each round; in the last one the data is read again and again."""
     steps, rounds, reads = (40, 1, 3) if quick else (2000, 3, 40)
-    durable = Measure(
-        f"log {METRICS} metrics x {steps} steps until they can be queried", "points/s", "higher"
-    )
+    durable = Measure(f"log {METRICS} metrics x {steps} steps until they can be read", "points/s", "higher")
+    share = Measure("logged points that can be read afterwards", "share", "higher")
     size = Measure(f"at rest, {METRICS} metrics x {steps} random steps", "bytes/point", "lower")
     read = Measure(f"read one series of {steps} points over HTTP, JSON", "ms", "lower")
     for turn in range(rounds):
         place = folder / str(turn)
         with serving(place / "server") as server:
-            names = _store(place, server, steps, durable, size)
+            stored = dict(_store(place, server, steps, durable, share))
             if turn == rounds - 1:
-                _read(place, server, names.get("trackio"), reads, read)
-        if "foreshock" in names:
-            size.add(OURS, (_bytes(place / "server") + _bytes(place / "foreshock")) / (METRICS * steps))
-    return [durable, size, read]
+                _read(place, server, stored.get("trackio"), reads, read)
+        for tool, one in stored.items():  # ours is weighed when its server has ended
+            there = _bytes(place / tool) + (_bytes(place / "server") if tool == "foreshock" else 0)
+            size.add(one.subject, there / one.points)
+    return [durable, share, size, read]
 
 
-def _store(place: Path, server: Server, steps: int, durable: Measure, size: Measure) -> dict[str, str]:
-    """Each subject once; tool -> what its rows call it, for those that stored."""
-    script, names = "log_steps.py", {}
+class Stored(NamedTuple):
+    """What a subject's rows call it, and how many of its points could be read back."""
+
+    subject: str
+    points: float
+
+
+def _store(
+    place: Path, server: Server, steps: int, durable: Measure, share: Measure
+) -> Iterator[tuple[str, Stored]]:
+    """Each tool once, in turn; those that stored anything."""
+    script = "log_steps.py"
     starts: dict[str, Callable[[], Subject]] = {
         "foreshock": partial(ours, OURS, script, "foreshock", server.url, place / "foreshock", server.pid),
         "trackio": partial(rival, "trackio", script, place / "trackio"),
@@ -51,15 +61,15 @@ def _store(place: Path, server: Server, steps: int, durable: Measure, size: Meas
     for tool, start in starts.items():
         with turns(durable) as taking:
             taking.enter(tool, start, {"do": "open", "run": "stored"})
-            for subject, seconds in taking.round({"do": "store", "metrics": METRICS, "steps": steps}):
-                durable.add(subject, METRICS * steps / seconds)
-                names[tool] = subject
-        if tool in names and tool != "foreshock":  # ours is weighed when its server has ended
-            size.add(names[tool], _bytes(place / tool) / (METRICS * steps))
-    return names
+            for subject, answer in taking.round({"do": "store", "metrics": METRICS, "steps": steps}):
+                points = METRICS * steps * answer["share"]
+                durable.add(subject, points / answer["seconds"])
+                share.add(subject, answer["share"])
+                if points:
+                    yield tool, Stored(subject, points)
 
 
-def _read(place: Path, server: Server, trackio: str | None, reads: int, measure: Measure) -> None:
+def _read(place: Path, server: Server, trackio: Stored | None, reads: int, measure: Measure) -> None:
     """Another series each time, so that nobody's cache answers; over connections that stay open."""
     asked: dict[str, Callable[[str], int]] = {OURS: _ours(server)}
     with ExitStack() as stack:
@@ -67,9 +77,9 @@ def _read(place: Path, server: Server, trackio: str | None, reads: int, measure:
             measure.absent("trackio", "it stored nothing that could be read")
         else:
             try:
-                asked[trackio] = _trackio(stack, place)
+                asked[trackio.subject] = _trackio(stack, place)
             except (rivals.Unavailable, NotUp, OSError) as error:
-                measure.absent(trackio, str(error))
+                measure.absent(trackio.subject, str(error))
         for turn in range(reads + 1):
             key = f"layer{turn % 50}_number{turn % 10}"
             for subject in list(asked):

@@ -24,7 +24,7 @@ class Foreshock:
         )
 
     def log(self, numbers: dict[str, float], step: int) -> None:
-        self.run.log(**numbers)
+        self.run.log(numbers)
         self.run.step()
 
     def finish(self) -> None:

@@ -86,9 +86,7 @@ def _connect(target: Url, watchdog: _Watchdog) -> http.client.HTTPConnection:
     """A connection whose every byte, those of the TLS handshake too, the watchdog can end."""
     host = (target.host or "").strip("[]")
     secure = target.scheme == "https"
-    sock = socket.create_connection(
-        (host, target.port or (443 if secure else 80)), min(CONNECT, watchdog.deadline)
-    )
+    sock = socket.create_connection((host, target.port or (443 if secure else 80)), CONNECT)
     watchdog.guard(sock)
     sock.settimeout(watchdog.deadline)
     if not secure:

@@ -116,6 +116,27 @@ def test_channels_take_turns_and_none_gets_more_than_its_share(rows, database):
         assert outbox.next_due(session, 3000.0) == 3000.0 + outbox.LEASE_SECONDS
 
 
+def test_with_room_for_one_each_channel_gets_its_turn(rows, database):
+    rows.channel("http://busy.test/", project="grpo-math")
+    for rule in range(5):
+        rows.fire(rule=f"rule-{rule}", now=2000.0 + rule)
+    rows.channel("http://quiet.test/")
+    rows.fire(rule="late", now=2050.0)
+    claimed = claim(database, 3000.0, limit=2, per_channel=2)
+    assert {delivery.channel_id for delivery in claimed} == {"channel-1", "channel-2"}
+
+
+def test_a_second_word_that_it_arrived_does_not_move_the_first(rows, database):
+    rows.channel("http://a.test/")
+    rows.fire()
+    [slow], [fast] = claim(database, 2000.0), claim(database, 2030.0)
+    with database.writing() as session:
+        outbox.delivered(session, fast, 2031.0)
+        outbox.delivered(session, slow, 2044.0)
+    with database.reading() as session:
+        assert [row.delivered_at for row in session.scalars(select(Delivery))] == [2031.0]
+
+
 def test_a_resolution_waits_for_its_firing(rows, database):
     rows.channel("http://a.test/")
     rows.fire("resolved")

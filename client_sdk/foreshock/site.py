@@ -59,7 +59,7 @@ class Site:
         self.specs = tuple(specs)
         self.measure = measure
         self.clock = clock
-        self.row = torch.zeros(len(self.specs), dtype=torch.float32, device=device)
+        self.row = _new_row(len(self.specs), device)
         self.index = -1  # given by the registry in op.py
         self.calls = 0  # heartbeat: a hook that a compiled graph ignores leaves this at zero
         self.trains = False
@@ -87,10 +87,15 @@ class Site:
                 if values.device == row.device:
                     row.copy_(values)
                 else:  # the model was moved after watch(): the next call gets the new row
-                    self.row = values.clone()
+                    self.row = _new_row(len(values), values.device).copy_(values)
         finally:
             self.clock.seconds += time.perf_counter() - started
         self.clock.recorded[self] = trained
+
+
+def _new_row(length: int, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # a tensor made in inference mode could not be written outside it
+        return torch.zeros(length, dtype=torch.float32, device=device)
 
 
 def full_precision(device_type: str) -> AbstractContextManager[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -99,7 +99,7 @@ class Spectra:
             payloads = [self._held[source][0] for source in sources]
             self._collectors[device].send(payloads, _Note(step, at, parts), readings)
         self._held.clear()
-        self._choose(source for source in self._sources if self.clock.due(source.kind))
+        self._choose([source for source in self._sources if self.clock.due(source.kind)])
 
     def arrived(self) -> list[StepRow]:
         """Rows of the matrices that have reached the host, oldest first."""
@@ -120,7 +120,7 @@ class Spectra:
         """Packets still under way."""
         return sum(collector.waiting() for collector in self._collectors.values())
 
-    def _choose(self, due: Iterable[Source]) -> None:
+    def _choose(self, due: list[Source]) -> None:
         backlog = sum(spectrum.payload.size for spectrum in self._waiting)
         behind = self._spent > GRACE + SHARE * (self.now() - self._began)
         self._room = room = 0 if behind or backlog > BACKLOG else PACKET
@@ -129,6 +129,10 @@ class Spectra:
             if source.size <= room:
                 self._chosen.add(source)
                 room -= source.size
+                self._sources.remove(
+                    source
+                )  # to the end of the queue: of equally old ones the first chosen goes first
+                self._sources.append(source)
 
     def _account(self, seconds: float) -> None:
         self._spent += seconds

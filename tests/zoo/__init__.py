@@ -1,1 +1,1 @@
-"""Small models of the usual kinds, named as people name them."""
+"""Small models of the usual kinds, with their modules named as people name them."""

@@ -18,13 +18,14 @@ from .choose import Place
 _is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", lambda: False)
 
 
-def attach(place: Place, site: Site) -> RemovableHandle:
-    """Watch the module's output. Do it before the first compiled call: a graph that exists does not see new hooks."""
-    return place.module.register_forward_hook(_hook(site))
+class Hook:
+    """What a watched module calls with its output. A copy or a pickle of the module gets one that does nothing."""
 
+    def __init__(self, site: Site) -> None:
+        self.site = site
 
-def _hook(site: Site) -> Callable[[nn.Module, Any, Any], None]:
-    def hook(module: nn.Module, args: Any, output: Any) -> None:
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        site = self.site
         if torch.compiler.is_compiling():  # no guard: a compiler traces this once, and the op guards itself
             if _is_exporting():
                 return
@@ -37,7 +38,20 @@ def _hook(site: Site) -> Callable[[nn.Module, Any, Any], None]:
             if x is not None:
                 observe([_local(x.detach())], site.row, site.index, x.requires_grad)
 
-    return hook
+    def __reduce__(self) -> tuple[type[Silent], tuple[()]]:
+        return Silent, ()
+
+
+class Silent:
+    """A hook that does nothing."""
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        return None
+
+
+def attach(place: Place, site: Site) -> RemovableHandle:
+    """Watch the module's output. Do it before the first compiled call: a graph that exists does not see new hooks."""
+    return place.module.register_forward_hook(Hook(site))
 
 
 def first_floating(output: Any) -> Tensor | None:

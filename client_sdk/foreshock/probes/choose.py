@@ -147,7 +147,8 @@ def _blocks(everything: list[tuple[str, nn.Module]]) -> list[tuple[str, nn.Modul
             continue
         children = [(child, inner) for child, inner in module.named_children() if _is_composite(inner)]
         kinds = {type(_inner(inner)) for _, inner in children}
-        alike = len(kinds) == 1 and (len(children) >= 2 or _attends(children[0][1]))
+        lone = isinstance(module, nn.ModuleList) and len(children) == 1 and _attends(children[0][1])
+        alike = len(kinds) == 1 and (len(children) >= 2 or lone)
         if alike and not (isinstance(module, nn.Sequential) and kinds <= {nn.Sequential}):
             roots.append(name)
             found += [(f"{name}.{child}" if name else child, inner) for child, inner in children]
@@ -162,7 +163,9 @@ def _inner(module: nn.Module) -> nn.Module:
 
 
 def _is_composite(module: nn.Module) -> bool:
-    return any(True for _ in _inner(module).children()) and any(True for _ in module.parameters())
+    inner = _inner(module)
+    listed = isinstance(inner, (nn.ModuleList, nn.ModuleDict))  # a list of blocks is not a block
+    return not listed and any(True for _ in inner.children()) and any(True for _ in inner.parameters())
 
 
 def _attends(module: nn.Module) -> bool:

@@ -1,0 +1,186 @@
+"""What is watched by default, what patterns choose, and what the table says of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.zoo import feedforward, transformers
+from torch import Tensor, nn
+
+from foreshock.observe import Instruments
+from foreshock.probes.activations import as_rows, first_floating
+from foreshock.probes.choose import MOST_PLACES, place_of, places
+
+torch.set_num_threads(1)
+
+
+def names(model: nn.Module, **patterns: list[str]) -> list[str]:
+    return [place.name for place in places(model, **patterns)]
+
+
+class Wrapped(nn.Module):
+    """What FSDP and activation checkpointing do to names."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self._checkpoint_wrapped_module = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self._checkpoint_wrapped_module(x)
+        return y
+
+
+class SomeDataParallel(nn.Module):
+    """What DDP does to names."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.module = inner
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (
+            transformers.NanoGPT(3),
+            ["transformer.h.0", "transformer.h.1", "transformer.h.2", "transformer.ln_f"],
+        ),
+        (transformers.NanoGPT(1), ["transformer.h.0", "transformer.ln_f"]),
+        (transformers.CausalLM(2), ["model.layers.0", "model.layers.1", "model.norm"]),
+        (transformers.Encoder(2), ["encoder.layers.0", "encoder.layers.1"]),
+        (feedforward.mlp(), ["1", "4"]),
+        (feedforward.FunctionalMLP(), ["fc1", "fc2"]),
+        (feedforward.ResNet(), ["layer1", "layer2", "avgpool"]),
+        (feedforward.simple_cnn(), ["0", "2", "4"]),
+        (nn.Linear(3, 2), [""]),
+        (nn.Sequential(nn.LSTM(3, 4)), ["0"]),
+    ],
+    ids=[
+        "nanogpt",
+        "one block",
+        "causal lm",
+        "encoder",
+        "mlp",
+        "functional mlp",
+        "resnet",
+        "cnn",
+        "linear",
+        "lstm",
+    ],
+)
+def test_the_default_choice_is_what_a_person_would_pick(model: nn.Module, expected: list[str]) -> None:
+    assert names(model) == expected
+
+
+@pytest.mark.parametrize(
+    "wrap", [torch.compile, SomeDataParallel, lambda model: torch.compile(SomeDataParallel(model))]
+)
+def test_wrappers_do_not_show_in_names(wrap: type[nn.Module]) -> None:
+    assert names(wrap(transformers.NanoGPT(2))) == ["transformer.h.0", "transformer.h.1", "transformer.ln_f"]
+
+
+def test_wrapped_blocks_keep_their_names_and_the_inner_module_is_watched() -> None:
+    model = transformers.NanoGPT(2)
+    blocks = list(model.transformer["h"])
+    model.transformer["h"] = nn.ModuleList(Wrapped(block) for block in blocks)
+    chosen = places(model)
+    assert [place.name for place in chosen] == ["transformer.h.0", "transformer.h.1", "transformer.ln_f"]
+
+
+def test_a_deep_model_is_sampled_evenly_with_both_ends() -> None:
+    deep = nn.Module()
+    deep.blocks = nn.ModuleList(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)) for _ in range(100))
+    chosen = names(deep)
+    assert len(chosen) == MOST_PLACES == len(set(chosen))
+    assert (chosen[0], chosen[-1]) == ("blocks.0", "blocks.99")
+
+
+@pytest.mark.parametrize(
+    ("include", "expected"),
+    [
+        (["transformer.h.*"], ["transformer.h.0", "transformer.h.1"]),
+        (["**.attn"], ["transformer.h.0.attn", "transformer.h.1.attn"]),
+        (["transformer.h.?.ln_*"], [f"transformer.h.{i}.ln_{j}" for i in (0, 1) for j in (1, 2)]),
+        (["lm_head", "transformer.wte"], ["transformer.wte", "lm_head"]),
+    ],
+)
+def test_patterns_choose_by_name_and_a_star_stands_for_one_part(
+    include: list[str], expected: list[str]
+) -> None:
+    assert names(transformers.NanoGPT(2), include=include) == expected
+
+
+def test_exclude_takes_away_from_either_choice() -> None:
+    model = transformers.NanoGPT(2)
+    assert names(model, exclude=["**.ln_f"]) == ["transformer.h.0", "transformer.h.1"]
+    assert names(model, include=["**.attn"], exclude=["**.0.*"]) == ["transformer.h.1.attn"]
+
+
+def test_a_pattern_that_matches_nothing_is_answered_with_names_that_exist() -> None:
+    with pytest.raises(ValueError, match=r"matches no module; modules are named like \['transformer'"):
+        places(transformers.NanoGPT(2), include=["layers.*"])
+
+
+@pytest.mark.parametrize(
+    ("parameter", "place"),
+    [
+        ("model.layers.1.self_attn.in_proj_weight", "model.layers.1"),
+        ("model.layers.11.self_attn.in_proj_weight", "model.layers.11"),
+        ("model.norm.weight", "model.norm"),
+        ("model.embed_tokens.weight", "model.embed_tokens"),
+        ("lm_head.weight", "lm_head"),
+        ("scale", "scale"),
+    ],
+)
+def test_parameters_belong_to_their_block_or_to_the_module_beside_the_blocks(
+    parameter: str, place: str
+) -> None:
+    assert place_of(parameter, ["model.layers.1", "model.layers.11"]) == place
+
+
+def test_parameters_of_a_plain_model_belong_to_its_top_level_modules() -> None:
+    assert [place_of(name, []) for name in ("0.weight", "layer1.0.conv1.weight")] == ["0", "layer1"]
+
+
+def test_the_table_says_what_is_measured_where_and_how_often() -> None:
+    instruments = Instruments(every={"optimiser": 7}, on_row=lambda row: None)
+    lines = str(instruments.watch(transformers.NanoGPT(1))).splitlines()
+    instruments.close(0)
+    assert lines[0].split() == ["place", "module", "measured", "every"]
+    assert [line.split()[0] for line in lines[1:]] == [
+        *("transformer.h.0", "transformer.ln_f"),
+        *("transformer.wte", "transformer.wpe", "transformer.h.0", "transformer.ln_f", "lm_head"),
+    ]
+    assert lines[1].endswith("10 steps")
+    assert lines[-1].endswith("7 steps")
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels_first", "expected"),
+    [
+        ((4, 6, 5), False, (24, 5)),
+        ((4, 6, 5), True, (20, 6)),
+        ((4, 6, 5, 3), False, (60, 6)),
+        ((4, 6, 1, 1), True, (4, 6)),
+        ((4, 6, 2, 2, 2), True, (32, 6)),
+        ((4, 6), True, (4, 6)),
+        ((6,), False, (1, 6)),
+    ],
+)
+def test_an_activation_becomes_rows(
+    shape: tuple[int, ...], channels_first: bool, expected: tuple[int, int]
+) -> None:
+    x = torch.arange(torch.Size(shape).numel(), dtype=torch.float32).reshape(shape)
+    rows = as_rows(x, channels_first)
+    assert rows.shape == expected
+    if len(shape) == 4:
+        assert torch.equal(rows[1], x[0, :, 0, 1] if shape[3] > 1 else x[1, :, 0, 0])
+
+
+def test_the_first_floating_tensor_of_an_output_is_taken() -> None:
+    x = torch.ones(2)
+    ids = torch.ones(2, dtype=torch.int64)
+    for output in (x, (x, ids), [ids, x], {"logits": x}, (None, ids, x)):
+        assert first_floating(output) is x
+    for output in (ids, None, (ids,), "text", {}):
+        assert first_floating(output) is None

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from itertools import pairwise
 from statistics import median
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,8 @@ class ForecastDrop(BaseModel):
     """The parameters of one rule; all windows are in readings, whatever the steps between them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    skips: ClassVar[bool] = False
 
     kind: Literal["forecast-drop"]
     block: int = Field(8, ge=2, le=100, description="readings in a block")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ class NonFinite(BaseModel):
     """Breach: `at_least` of the last `of` readings were bad. Clear: the last `clear_after` readings were good."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    skips: ClassVar[bool] = True
 
     kind: Literal["non-finite"]
     counts: bool = Field(

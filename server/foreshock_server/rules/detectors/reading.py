@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from statistics import median, median_low
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,8 @@ M = TypeVar("M")
 
 class Detector(Protocol[M]):
     """Readings in the order of their steps -> verdicts. All it remembers is in its memory, which is small and immutable."""
+
+    skips: ClassVar[bool]  # True where `skim` is worth a call
 
     def initial(self) -> M:
         """The memory before the first reading."""

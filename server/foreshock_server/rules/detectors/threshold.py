@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from statistics import median
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ class Threshold(BaseModel):
     """Breach: the level is strictly beyond `below` or `above`. A reading that is not finite is another rule's news: skipped."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    skips: ClassVar[bool] = False
 
     kind: Literal["threshold"]
     below: float | None = Field(None, allow_inf_nan=False, description="breach when lower than this")

@@ -30,6 +30,7 @@ class Database:
         self._readers = sessionmaker(steady, expire_on_commit=False, info={"steady": True})
         # SQLite has one writer anyway; queueing here costs less than its busy handler, which polls.
         self._one_writer = threading.Lock()
+        self._writer: int | None = None  # the thread that holds it
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -46,17 +47,30 @@ class Database:
             with self._sessions.begin() as session:
                 yield session
             return
-        with self._one_writer, self._sessions.begin() as session:
+        with self._alone(), self._sessions.begin() as session:
             session.connection().exec_driver_sql("BEGIN IMMEDIATE")
             yield session
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
         """A bare connection in one transaction, for changes of the schema."""
-        with self._one_writer, self.engine.begin() as connection:
+        with self._alone(), self.engine.begin() as connection:
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if self._writer == threading.get_ident():
+            raise RuntimeError(
+                "writing() inside writing(): the inner one would wait for the outer one forever"
+            )
+        with self._one_writer:
+            self._writer = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._writer = None
 
     def close(self) -> None:
         """Give all connections back."""

@@ -27,6 +27,7 @@ class Stream:
         lines = [
             f"GET {path} HTTP/1.1",
             f"Host: {host}:{port}",
+            "Accept-Encoding: gzip",  # as browsers send it: a compressor would hold events back
             *(f"{k}: {v}" for k, v in headers.items()),
             "",
             "",

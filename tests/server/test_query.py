@@ -125,7 +125,12 @@ def test_the_lead_is_the_statistic_that_tells_most(client, trainer, wire):
     trainer.send(2, [wire.rows(2, [1], [[1]])], [wire.frame(2, ["loss"])])
     assert trainer.get()["lead"]["key"] == "loss"
     ranks = [
-        wire.series(f"effective_rank{{place=h.{i}}}", statistic="effective_rank", place=f"h.{i}")
+        wire.series(
+            f"effective_rank{{place=h.{i}}}",
+            statistic="effective_rank",
+            place=f"h.{i}",
+            labels={"place": f"h.{i}"},
+        )
         for i in (0, 1)
     ]
     trainer.send(3, [wire.rows(3, [1], [[5, 6]])], [{"frame": 3, "series": ranks}])

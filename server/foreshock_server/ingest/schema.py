@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,16 +171,29 @@ def _series(data: object, field: str) -> NewSeries:
     statistic = text(need(body, "statistic", field), f"{field}.statistic", LONGEST_LABEL)
     if not statistic:
         raise bad(f"{field}.statistic", "is empty; write the name of what is measured")
+    place = text(body.get("place", ""), f"{field}.place", LONGEST_LABEL)
+    if place != labels.get("place", ""):
+        raise bad(
+            f"{field}.place", f"is {place!r} and the label place {labels.get('place')!r}; write the same"
+        )
+    if key != _key(statistic, labels):
+        raise bad(f"{field}.key", f"is {key!r}; its statistic and labels make it {_key(statistic, labels)!r}")
     return NewSeries(
         key=key,
         statistic=statistic,
         family=text(need(body, "family", field), f"{field}.family", 100),
-        place=text(body.get("place", ""), f"{field}.place", LONGEST_LABEL),
+        place=place,
         labels=labels,
         unit=text(body.get("unit", ""), f"{field}.unit", 40),
         dtype=dtype,
         about=_about(body.get("about"), f"{field}.about"),
     )
+
+
+def _key(statistic: str, labels: Mapping[str, str]) -> str:
+    if not labels:
+        return statistic
+    return f"{statistic}{{{','.join(f'{name}={value}' for name, value in sorted(labels.items()))}}}"
 
 
 def _about(data: object, field: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from foreshock_server.store import blocks
 from foreshock_server.store.blocks import Columns
 from foreshock_server.store.numbers import written
 from foreshock_server.store.runs import get_run
-from foreshock_server.store.series import find_series
+from foreshock_server.store.series import find_all
 
 MOST_ODD = 10_000  # readings that are not finite, listed per series; all of them are counted
 ARROW = "application/vnd.apache.arrow.stream"
@@ -57,7 +57,7 @@ def columns(
     revision = get_run(
         session, run_id
     ).revision  # before the data: a viewer may see more than it says, never less
-    found = [find_series(session, run_id, key) for key in keys]
+    found = find_all(session, run_id, keys)
     data = blocks.read(session, run_id, [one.series_id for one in found], first, last)
     return revision, [draw(one, data[one.series_id], points) for one in found]
 

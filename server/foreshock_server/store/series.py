@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,10 +52,22 @@ def list_series(session: Session, run_id: str) -> list[Series]:
 
 def find_series(session: Session, run_id: str, key: str) -> Series:
     """The series with this key, or UnknownSeries."""
-    row = session.scalar(select(Series).where(Series.run_id == run_id, Series.key_hash == key_hash(key)))
-    if row is None:
-        raise UnknownSeries(f"This run has no series {key!r}; GET /api/v1/runs/{run_id}/series lists them.")
-    return row
+    return find_all(session, run_id, [key])[0]
+
+
+def find_all(session: Session, run_id: str, keys: Sequence[str]) -> list[Series]:
+    """The series with these keys, in their order, or UnknownSeries for the first that is missing."""
+    found: dict[str, Series] = {}
+    hashes = [key_hash(key) for key in keys]
+    for some in _portions(hashes):
+        query = select(Series).where(Series.run_id == run_id, Series.key_hash.in_(some))
+        found.update((row.key_hash, row) for row in session.scalars(query))
+    for key, digest in zip(keys, hashes, strict=True):
+        if digest not in found:
+            raise UnknownSeries(
+                f"This run has no series {key!r}; GET /api/v1/runs/{run_id}/series lists them."
+            )
+    return [found[digest] for digest in hashes]
 
 
 def register_frames(
@@ -99,9 +111,9 @@ def frames(
 def _register(session: Session, run_id: str, series: Sequence[NewSeries]) -> list[int]:
     hashes = [key_hash(one.key) for one in series]
     known: dict[str, int] = {}
-    for start in range(0, len(hashes), 500):  # SQLite bounds the parameters of one statement
+    for some in _portions(hashes):
         query = select(Series.key_hash, Series.series_id).where(
-            Series.run_id == run_id, Series.key_hash.in_(hashes[start : start + 500])
+            Series.run_id == run_id, Series.key_hash.in_(some)
         )
         known.update((digest, number) for digest, number in session.execute(query))
     last = session.scalar(select(func.max(Series.series_id)).where(Series.run_id == run_id)) or 0
@@ -136,3 +148,8 @@ def _register(session: Session, run_id: str, series: Sequence[NewSeries]) -> lis
     session.add_all(fresh)
     session.flush()
     return [known[digest] for digest in hashes]
+
+
+def _portions(hashes: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(hashes), 500):  # SQLite bounds the parameters of one statement
+        yield hashes[start : start + 500]

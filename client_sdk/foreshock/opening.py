@@ -113,7 +113,7 @@ def _begin(
     on_disk: bool,
 ) -> None:
     from . import lifetime, provenance
-    from .recorder import Writer
+    from .packing import Writer
     from .session import Session
     from .transport import HttpTransport
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from .config import Config
 from .control import Control
+from .courier import Courier
 from .folder import Folder
 from .guard import guard, log
 from .losses import Losses
-from .recorder import HostRow, Recorder, Writer
-from .sender import Courier, Sender
+from .packing import HostRow, Writer
+from .recorder import Recorder
+from .sender import Sender
 from .spool import Spool
 from .transport import Transport
 

@@ -11,8 +11,8 @@ from .config import Config
 from .control import Control
 from .guard import guard, say_once
 from .intake import Intake
+from .packing import HostRow, Writer
 from .pipeline import Ended, Pipeline
-from .recorder import HostRow, Writer
 from .transport import Transport
 
 if TYPE_CHECKING:

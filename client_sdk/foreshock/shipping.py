@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .courier import Courier, Found, Wait
 from .folder import Folder, Reader
 from .guard import say_once
 from .segment import Kind, Record, readings_of
-from .sender import Courier, Found, Wait
 from .transport import Request, Transport, Undelivered
 from .wire import MEDIA_TYPE, pack_block, unpack_block
 

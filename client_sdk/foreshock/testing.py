@@ -85,8 +85,8 @@ class MemoryTransport:
         steps, times, values = zip(*found, strict=True) if found else ((), (), ())
         return Columns(np.array(steps, np.int64), np.array(times, np.float64), np.array(values, np.float64))
 
-    def keys(self, run: str | None = None) -> list[str]:
-        """Every series that was defined."""
+    def series(self, run: str | None = None) -> list[str]:
+        """The key of every series that was defined."""
         with self._lock:
             frames = [frame for (of, *_), frame in self._frames.items() if run in (None, of)]
         return sorted({series["key"] for frame in frames for series in frame["series"]})
@@ -156,10 +156,10 @@ class Recording:
         self.settle()
         return self.transport.columns(key, self.run.id)
 
-    def keys(self) -> Sequence[str]:
-        """Every series so far, our own among them."""
+    def series(self) -> Sequence[str]:
+        """The key of every series so far, our own among them."""
         self.settle()
-        return self.transport.keys(self.run.id)
+        return self.transport.series(self.run.id)
 
     def settle(self, seconds: float = 10.0) -> None:
         """Wait until what was put so far has been recorded and delivered."""

@@ -124,14 +124,12 @@ def _delay(header: str | None) -> float | None:
         return None
 
 
-def _sentence(error: Exception) -> str:
-    """What went wrong, without the pools and objects that urllib3 mentions."""
-    reason: BaseException = error
-    while isinstance(reason.__cause__, Exception) and not isinstance(reason, OSError):
-        reason = reason.__cause__
-    if isinstance(reason, OSError) and reason.strerror:
-        return reason.strerror
-    return f"{type(reason).__name__}: {reason}"
+def _sentence(error: BaseException) -> str:
+    """What the system said, without the pools and objects that urllib3 wraps around it."""
+    inner = next((arg for arg in error.args if isinstance(arg, BaseException)), None) or error.__cause__
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return _sentence(inner) if inner is not None else f"{type(error).__name__}: {error}"
 
 
 def _manager(url: str) -> urllib3.PoolManager:

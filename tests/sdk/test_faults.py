@@ -191,11 +191,11 @@ def test_our_own_bugs_change_no_loss_and_are_counted_and_said_once(
         raise RuntimeError("a bug of ours")
 
     from foreshock.observe import Instruments
-    from foreshock.recorder import Recorder
+    from foreshock.packing import Packer
 
     monkeypatch.setattr(Instruments, "observe_policy", broken)
     monkeypatch.setattr(Instruments, "step", broken)
-    monkeypatch.setattr(Recorder, "_add_host", broken)
+    monkeypatch.setattr(Packer, "add", broken)
     run = foreshock.init(run="r", url=server.url)
     assert train(run) == undisturbed
     run.finish()

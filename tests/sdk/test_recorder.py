@@ -14,7 +14,8 @@ from foreshock import recorder as recording_module
 from foreshock.finish import StepRow
 from foreshock.guard import faults
 from foreshock.losses import Losses
-from foreshock.recorder import BLOCK_BYTES, FIRST_ROWS, MOST_READINGS, HostRow, Recorder, Writer
+from foreshock.packing import HostRow, Writer
+from foreshock.recorder import BLOCK_BYTES, FIRST_ROWS, MOST_READINGS, Recorder
 from foreshock.segment import Kind, Record
 from foreshock.series import FrameSpec, SeriesSpec
 from foreshock.spool import Spool

@@ -42,7 +42,7 @@ def test_numbers_of_all_kinds_arrive_as_float64() -> None:
         run.log({"reward": {"mean": np.float64(0.25), "by": {"task": 1}}}, i8=np.int8(-4))
         run.step()
         values = {
-            key: recorded.columns(key).values.tolist() for key in recorded.keys() if "foreshock" not in key
+            key: recorded.columns(key).values.tolist() for key in recorded.series() if key[:9] != "foreshock"
         }
     assert math.isnan(values.pop("nan")[0])
     assert values == {
@@ -185,7 +185,7 @@ def test_the_opening_tells_what_the_contract_names() -> None:
 
 def test_init_waits_for_nobody(server: Any) -> None:
     server.mode = "silent"
-    foreshock.init(url=server.url).abandon()  # the first call loads modules
+    foreshock.init(offline=True).finish()  # the first call loads modules
     started = time.monotonic()
     run = foreshock.init(url=server.url, flush_seconds=0.1)
     assert time.monotonic() - started < 0.1
@@ -282,7 +282,7 @@ def test_a_finished_run_is_inert() -> None:
         recorded.run.finish()
         recorded.run.log(loss=1.0)
         recorded.run.step()
-        assert recorded.transport.keys() == []
+        assert recorded.transport.series() == []
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from foreshock.courier import FIRST_WAIT, LONGEST_WAIT, RARELY, Backoff, Courier, Found, Wait
 from foreshock.segment import Kind, Record
-from foreshock.sender import FIRST_WAIT, LONGEST_WAIT, RARELY, Backoff, Courier, Found, Sender, Wait
+from foreshock.sender import Sender
 from foreshock.series import FrameSpec, SeriesSpec
 from foreshock.testing import MemoryTransport
 from foreshock.transport import Answer, Request, Undelivered

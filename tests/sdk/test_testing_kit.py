@@ -76,7 +76,7 @@ def test_tensors_features_and_watched_models_are_recorded_too() -> None:
             run.log(loss=loss, matrix=torch.zeros(2, 2), lr=0.1)
             run.step()
         run.finish()
-        keys = recorded.keys()
+        keys = recorded.series()
         loss_column = recorded.columns("loss")
         assert loss_column.steps.tolist() == list(range(5))
         assert np.isfinite(loss_column.values).all()

@@ -1,0 +1,198 @@
+"""Rows -> the records of a block: host work done, frames numbered, what the monitor itself cost measured beside them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .blocks import Groups, HostFrames
+from .guard import faults, guard
+from .losses import Losses
+from .segment import Kind, Record
+from .series import FrameSpec, SeriesSpec
+from .wire import FrameNumbers, Values, pack_block, pack_frames
+
+if TYPE_CHECKING:
+    from .finish import StepRow
+
+MONITOR = FrameSpec(
+    (
+        SeriesSpec(
+            "foreshock_overhead",
+            "monitor",
+            "%",
+            dtype="f64",
+            title="time taken from the training thread",
+            low=0.0,
+        ),
+        SeriesSpec(
+            "foreshock_dropped", "monitor", "readings", dtype="f64", title="readings lost so far", low=0.0
+        ),
+        SeriesSpec(
+            "foreshock_faults",
+            "monitor",
+            "faults",
+            dtype="f64",
+            title="faults of our own, kept from the training",
+            low=0.0,
+        ),
+    )
+)
+_FINISHING = guard("finishing a statistic")
+
+
+class HostRow(NamedTuple):
+    """One closed step as the training loop saw it."""
+
+    step: int
+    time: float
+    logged: Mapping[str, Any]  # name -> a number of Python or numpy
+    wall_seconds: float  # since the first step was closed
+    training_seconds: float  # ours, on the training thread, in that time
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Who records: one process of one attempt."""
+
+    attempt: int
+    name: str  # r<rank>-<random>
+    labels: tuple[tuple[str, str], ...] = ()  # on every series of this process
+
+
+class Packer:
+    """Gathers rows until they are packed. Used by the recorder's thread alone."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        losses: Losses,
+        *,
+        device_drops: Callable[[], int] = lambda: 0,
+        other_seconds: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self.seq = 0
+        self._writer = writer
+        self._losses = losses
+        self._device_drops = device_drops
+        self._device_drops_counted = 0
+        self._other_seconds = other_seconds  # CPU time of our other threads
+        self._numbers = FrameNumbers()
+        self._host_frames = HostFrames(losses, writer.labels)
+        self._relabelled: dict[FrameSpec, FrameSpec] = {}
+        self._device, self._host, self._monitor = Groups(), Groups(), Groups()
+        self._definitions: list[Mapping[str, Any]] = []
+        self._steps = 0
+        self._last: HostRow | None = None  # of the block being gathered
+        self._costs = (0.0, 0.0)  # wall and training seconds when the last block ended
+
+    @property
+    def bytes(self) -> int:
+        """Size of what was gathered."""
+        return self._device.bytes + self._host.bytes
+
+    @property
+    def readings(self) -> int:
+        """How many were gathered."""
+        return self._device.readings + self._host.readings
+
+    def add(self, row: HostRow | StepRow) -> None:
+        """One row, its host work done first."""
+        if isinstance(row, HostRow):
+            self._steps += 1
+            self._last = row
+            for frame, numbers, absent in self._host_frames.split(row.logged):
+                self._add(self._host, frame, row, numbers, absent, alone=len(frame.series) == 1)
+            return
+        values = row.values
+        if row.pending:
+            values = values.copy()
+            for work in row.pending:
+                with _FINISHING:  # what it does not deliver stays NaN, as when its input was not finite
+                    for position, value in work.finish().items():
+                        values[position] = value
+        self._add(self._device, self._labelled(row.frame), row, values, None, alone=False)
+
+    def pack(self) -> list[Record]:
+        """What was gathered, as a block, after the definitions that it uses for the first time."""
+        drops = self._device_drops()
+        self._losses.add("device behind", drops - self._device_drops_counted)
+        self._device_drops_counted = drops
+        if self._last is not None:
+            self._add_monitor(self._last)
+        self.seq += 1
+        rows = self._device.take() + self._host.take() + self._monitor.take()
+        definitions, self._definitions = self._definitions, []
+        wall, training = self._costs
+        payload = pack_block(
+            attempt=self._writer.attempt,
+            writer=self._writer.name,
+            seq=self.seq,
+            frames=definitions,
+            rows=rows,
+            lost=self._losses.by_reason(),
+            cost={
+                "steps": float(self._steps),
+                "wall_seconds": wall,
+                "training_seconds": training,
+                "background_seconds": time.thread_time() + self._other_seconds(),
+            },
+        )
+        block = Record(Kind.BLOCK, payload, self.seq, sum(group.readings for group in rows))
+        return [Record(Kind.FRAMES, pack_frames(definitions)), block] if definitions else [block]
+
+    def _add(
+        self,
+        groups: Groups,
+        frame: FrameSpec,
+        row: HostRow | StepRow,
+        values: Values,
+        absent: NDArray[np.bool_] | None,
+        *,
+        alone: bool,
+    ) -> None:
+        parts, new = self._numbers.of(frame)
+        if new:
+            self._definitions.extend(part.on_wire() for part in parts)
+        start = 0
+        for part in parts:
+            cut = slice(start, start + len(part.series))
+            start = cut.stop
+            groups.add(
+                part.number,
+                row.step,
+                row.time,
+                values[cut],
+                None if absent is None else absent[cut],
+                alone=alone,
+            )
+
+    def _labelled(self, frame: FrameSpec) -> FrameSpec:
+        """The frame with this process's labels on each series."""
+        if not self._writer.labels:
+            return frame
+        known = self._relabelled.get(frame)
+        if known is None:
+            series = (
+                replace(one, labels=tuple(sorted({**dict(one.labels), **dict(self._writer.labels)}.items())))
+                for one in frame.series
+            )
+            known = self._relabelled[frame] = FrameSpec(tuple(series))
+        return known
+
+    def _add_monitor(self, row: HostRow) -> None:
+        """Overhead: our share of the time between the last step of the block before and the last step of this one."""
+        wall, training = row.wall_seconds - self._costs[0], row.training_seconds - self._costs[1]
+        self._costs = (row.wall_seconds, row.training_seconds)
+        self._last = None
+        overhead = 100.0 * training / wall if wall > 0 else 0.0
+        values = np.array([overhead, self._losses.total, sum(faults().values())], np.float64)
+        absent = np.array([wall <= 0, False, False])
+        self._add(
+            self._monitor, self._labelled(MONITOR), row, values, absent if wall <= 0 else None, alone=False
+        )

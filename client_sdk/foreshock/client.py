@@ -271,6 +271,10 @@ class Client:
         """Every project with the number of its runs."""
         return Table(self._json("/projects")["projects"], ("project", "runs"), "no projects")
 
+    def get(self, path: str, **query: str | int) -> dict[str, Any]:
+        """What the REST API answers at /api/v1/{path}, for what has no method here: `get("deliveries", run=run.id)`."""
+        return self._json("/" + path.lstrip("/"), query)
+
     def close(self) -> None:
         """Let go of connections."""
         self._pool.clear()

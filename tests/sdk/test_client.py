@@ -344,7 +344,7 @@ def test_alerts_come_with_their_sentences_and_transitions(world, notebook):
 
 def test_what_a_notebook_shows_is_readable_and_escaped(notebook):
     run = notebook.run("run-1")
-    assert repr(run) == "<Run grpo-math/brisk-otter: running, step 2,999, verdict none, id run-1>"
+    assert repr(run) == f"<Run grpo-math/brisk-otter: running, step 2,999, verdict {run.verdict}, id run-1>"
     assert repr(run.series("policy_entropy")).startswith(
         "<policy_entropy [nat] of brisk-otter: 3,000 readings, steps 0 to 2,999, last "
     )
@@ -357,6 +357,19 @@ def test_what_a_notebook_shows_is_readable_and_escaped(notebook):
     )
     assert "<script>" not in hostile._repr_html_()
     assert "effective_rank{place=model.layers.0}" in repr(run.series_list())
+
+
+def test_what_has_no_method_can_be_asked_by_its_path(notebook):
+    assert notebook.get("deliveries", run="run-1")["counts"] == {
+        "waiting": 0,
+        "delivered": 0,
+        "failed": 0,
+        "tries": 0,
+    }
+    assert notebook.get("/runs/run-1")["name"] == "brisk-otter"
+    with pytest.raises(ForeshockError) as caught:
+        notebook.get("runs/nobody")
+    assert caught.value.code == "UnknownRun"
 
 
 def test_no_server_is_said_at_once_in_one_sentence(capfd):

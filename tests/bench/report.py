@@ -113,8 +113,6 @@ def table(measures: Sequence[Measure]) -> str:
     lines = []
     for measure in measures:
         pairs = measure.ratios()
-        if not pairs and not measure.reasons:
-            continue
         lines.append(f"\n{measure.what} ({measure.unit}, {measure.better} is better)")
         for ours, rival, ratios in pairs:
             a, b = quantile(measure.medians(ours), 0.5), quantile(measure.medians(rival), 0.5)
@@ -123,7 +121,15 @@ def table(measures: Sequence[Measure]) -> str:
                 spread = f"({min(ratios):.3g} to {max(ratios):.3g}, {len(ratios)} runs)"
                 ratio = f"{quantile(ratios, 0.5):9.3g}  {spread}"
             lines.append(f"  {ours + ' / ' + rival:<58}{ratio:<44}{a:.4g} / {b:.4g}")
+        if not pairs:
+            lines += [_alone(measure, subject) for subject in measure.runs]
         lines += [
             f"  {subject}: not measured: …{reason[-160:]}" for subject, reason in measure.reasons.items()
         ]
     return "\n".join(lines)
+
+
+def _alone(measure: Measure, subject: str) -> str:
+    medians = measure.medians(subject)
+    spread = f"({min(medians):.3g} to {max(medians):.3g}, {len(medians)} runs)"
+    return f"  {subject:<58}{quantile(medians, 0.5):9.3g}  {spread}"

@@ -38,7 +38,7 @@ def until_readable(keys: tuple[str, str], steps: int, began: float) -> dict[str,
         if now > readable:
             readable, came_at = now, time.perf_counter()
         else:
-            time.sleep(0.005)
+            time.sleep(0.02)
     return {"seconds": came_at - began, "share": readable / steps}
 
 

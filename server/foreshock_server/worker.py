@@ -83,7 +83,7 @@ class Workers:
 
     def __init__(self, database: Database, bus: Bus, settings: Settings, rules: RuleSet) -> None:
         evaluator = Evaluator(database, rules, bus, settings)
-        self._deliverer = Deliverer(database, settings, bus)
+        self._deliverer = Deliverer(database, settings, bus, runbook_of=rules.runbook_of)
         self.stages = [
             Stage("evaluate", evaluator.run_once, bus),
             Stage("deliver", self._deliverer.run_once, bus, next_due=self._deliverer.next_due),

@@ -65,7 +65,8 @@ def _parameters() -> dict[str, Tensor]:
 
 def _grouped(given: dict[str, Tensor], kind: str) -> list[list[Tensor]]:
     return [
-        [tensor for name, tensor in given.items() if name.startswith(f"{kind}.{place}.")] for place in ("a", "b")
+        [tensor for name, tensor in given.items() if name.startswith(f"{kind}.{place}.")]
+        for place in ("a", "b")
     ]
 
 
@@ -107,11 +108,18 @@ DEVICE_FUNCTIONS = [
         "representation, beyond the columns", lambda: _rows(8, 5000), _representation, _REPRESENTATION
     ),
     DeviceFunction(
-        "representation, half precision", lambda: _rows(96, 16, torch.bfloat16), _representation, _REPRESENTATION
+        "representation, half precision",
+        lambda: _rows(96, 16, torch.bfloat16),
+        _representation,
+        _REPRESENTATION,
     ),
     DeviceFunction(
         "alignment",
-        lambda: {"a": torch.randn(9, 4, generator=generator()), "b": torch.ones(9, 4), "valid": torch.arange(9) > 2},
+        lambda: {
+            "a": torch.randn(9, 4, generator=generator()),
+            "b": torch.ones(9, 4),
+            "valid": torch.arange(9) > 2,
+        },
         lambda given: [embedding.alignment(given["a"], given["b"], given["valid"])],
         [STATISTICS[name].series("views") for name in embedding.ALIGNMENT],
     ),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import plotly.graph_objects as go
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from foreshock_server import models
@@ -176,12 +176,9 @@ def _last(panel: registry.Panel, chosen: Sequence[SeriesInfo]) -> Mapping[str, A
 def _attempts(session: Session, run_id: str) -> tuple[tuple[int, int], ...]:
     """Where every attempt but the first begins on the step axis."""
     query = (
-        select(models.Block.attempt, models.Block.first_step)
-        .where(models.Block.run_id == run_id, models.Block.first_step.is_not(None))
-        .where(models.Block.attempt > 1)
+        select(models.Block.attempt, func.min(models.Block.first_step))
+        .where(models.Block.run_id == run_id, models.Block.attempt > 1, models.Block.first_step.is_not(None))
+        .group_by(models.Block.attempt)
+        .order_by(models.Block.attempt)
     )
-    first: dict[int, int] = {}
-    for attempt, step in session.execute(query).tuples():
-        if step is not None:
-            first[attempt] = min(step, first.get(attempt, step))
-    return tuple(sorted(first.items()))
+    return tuple((attempt, first) for attempt, first in session.execute(query))

@@ -211,7 +211,7 @@ def _interval(figure: go.Figure, scene: Scene, interval: Interval, *, lower: int
     end = max(scene.last_step, interval.fired) if interval.until is None else interval.until
     figure.add_shape(
         type="rect", x0=interval.since, x1=end, y0=0, y1=1, yref="paper", layer="below", line={"width": 0},
-        fillcolor=clear(colour, 0.1), name=f"{interval.severity} {interval.rule}",
+        fillcolor=clear(colour, 0.1), name=f"{interval.severity} interval {interval.rule}",
     )  # fmt: skip
     figure.add_shape(
         type="line", x0=interval.fired, x1=interval.fired, y0=0, y1=1, yref="paper", layer="below",

@@ -56,7 +56,7 @@ def _many_places(series: Sequence[SeriesInfo]) -> list[SeriesInfo]:
 
 
 @panel(
-    "effective-rank-map", "Effective rank, places by steps", "representation", 15,
+    "effective-rank-map", "Effective rank, places by steps", "representation", 30,
     "Each row is a place against its own start: dark is where directions were lost, and since when.",
     needs=("effective_rank",), choose=_many_places, wide=True, height=lambda series: 90 + 18 * min(max(series, 6), 40),
 )  # fmt: skip

@@ -40,7 +40,7 @@ _LIGHT = Colours(
     grid="#e7eaee",
     surface="#ffffff",
     accent="#2459c5",
-    warning="#a86400",
+    warning="#925700",
     critical="#c2341d",
     series=("#2459c5", "#c4520a", "#00795f", "#a34a86", "#7a6400", "#2a86b8"),
 )

@@ -24,8 +24,12 @@ def infos() -> list[SeriesInfo]:
         return SeriesInfo(key, statistic, family, labels.get("place", ""), labels, unit)
 
     entropy = [one("policy_entropy", "policy entropy", "nat")]
-    entropy += [one(f"policy_entropy_{q}", "policy entropy", "nat") for q in ("p05", "p25", "p50", "p80", "p95")]
-    entropy += [one(name, "policy entropy") for name in ("policy_top1", "policy_top1_above_99", "policy_varentropy")]
+    entropy += [
+        one(f"policy_entropy_{q}", "policy entropy", "nat") for q in ("p05", "p25", "p50", "p80", "p95")
+    ]
+    entropy += [
+        one(name, "policy entropy") for name in ("policy_top1", "policy_top1_above_99", "policy_varentropy")
+    ]
     signal = ["reward_mean", "reward_std", "policy_cov", "zero_variance_groups", "zero_variance_all_high"]
     signal += ["zero_variance_all_low", "kl_ref_k1", "kl_ref_k2", "kl_ref_k3", "kl_old_k3"]
     places = [f"blocks.{number}" for number in range(PLACES)]
@@ -43,7 +47,16 @@ def infos() -> list[SeriesInfo]:
     ]
     ours = [one("foreshock_overhead", "monitor", "%"), one("foreshock_dropped", "monitor", "readings")]
     logged = [one("loss", "training"), one("lr", "training")]
-    return [*entropy, *(one(name, "RL signal") for name in signal), *rank, *spread, *norms, *odd, *ours, *logged]
+    return [
+        *entropy,
+        *(one(name, "RL signal") for name in signal),
+        *rank,
+        *spread,
+        *norms,
+        *odd,
+        *ours,
+        *logged,
+    ]
 
 
 def values(info: SeriesInfo, steps: int) -> np.ndarray:
@@ -110,7 +123,12 @@ def scene_of() -> Callable[..., Scene]:
             "run-1",
             theme,
             tuple(
-                curve(info, np.arange(steps), spoil(info, values(info, steps)), points=0 if panel.whole else POINTS)
+                curve(
+                    info,
+                    np.arange(steps),
+                    spoil(info, values(info, steps)),
+                    points=0 if panel.whole else POINTS,
+                )
                 for info in chosen
             ),
             intervals(alerts, changes),

@@ -64,7 +64,10 @@ def test_a_dense_series_has_a_course_of_medians_that_reaches_its_end():
     line = curve(INFO, np.arange(4 * DENSE), values)
     assert line.course_steps[-1] >= 4 * DENSE - 16
     truth = np.sin(line.course_steps / 300)
-    assert np.abs(line.course_values - truth).max() < np.abs(values - np.sin(np.arange(4 * DENSE) / 300)).max() / 2
+    assert (
+        np.abs(line.course_values - truth).max()
+        < np.abs(values - np.sin(np.arange(4 * DENSE) / 300)).max() / 2
+    )
     assert len(drawn([1.0] * DENSE).course_values) == 0
 
 

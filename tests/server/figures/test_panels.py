@@ -18,10 +18,16 @@ from foreshock_server.figures.style import THEMES
 NAMES = [panel.name for panel in registry.panels()]
 
 
-
-
 def test_the_first_figures_are_there():
-    wanted = {"policy-entropy", "policy-certainty", "rl-signal", "kl", "reward", "effective-rank", "effective-rank-map"}
+    wanted = {
+        "policy-entropy",
+        "policy-certainty",
+        "rl-signal",
+        "kl",
+        "reward",
+        "effective-rank",
+        "effective-rank-map",
+    }
     wanted |= {"representation", "optimiser", "numerics", "training", "monitor"}
     assert wanted <= set(NAMES)
 
@@ -38,13 +44,20 @@ def test_every_figure_of_ten_thousand_steps_is_drawn_well_within_a_second(name, 
     assert "bdata" in text
     lengths = [len(trace.x) for trace in figure.data]
     assert max(lengths) <= 4.5 * POINTS  # a band has two borders, each of two points
-    assert sum(length > 1.1 * POINTS for length in lengths) <= sum("to" in (trace.name or "") for trace in figure.data)
+    assert sum(length > 1.1 * POINTS for length in lengths) <= sum(
+        "to" in (trace.name or "") for trace in figure.data
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_figure_is_drawn_in_every_theme(name, scene_of):
-    light, dark, none = (json.loads(registry.find(name).draw(scene_of(name, theme=theme)).to_json()) for theme in THEMES)
-    assert light["layout"]["template"]["layout"]["font"]["color"] != dark["layout"]["template"]["layout"]["font"]["color"]
+    light, dark, none = (
+        json.loads(registry.find(name).draw(scene_of(name, theme=theme)).to_json()) for theme in THEMES
+    )
+    assert (
+        light["layout"]["template"]["layout"]["font"]["color"]
+        != dark["layout"]["template"]["layout"]["font"]["color"]
+    )
     assert "template" not in none["layout"] or not none["layout"]["template"].get("layout")
 
 
@@ -70,7 +83,11 @@ def test_a_nan_is_seen_in_every_figure_that_reads_the_series(name, scene_of):
 
 def test_the_limits_drawn_are_the_limits_evaluated(scene_of, world):
     figure = registry.find("policy-entropy").draw(scene_of("policy-entropy"))
-    lines = {shape.name: shape.y0 for shape in figure.layout.shapes if shape.type == "line" and shape.y0 == shape.y1}
+    lines = {
+        shape.name: shape.y0
+        for shape in figure.layout.shapes
+        if shape.type == "line" and shape.y0 == shape.y1
+    }
     rule = world.alert["rule"]
     assert lines == {
         f"baseline {rule}": world.alert["baseline"],
@@ -83,7 +100,10 @@ def test_the_limits_drawn_are_the_limits_evaluated(scene_of, world):
 def test_alert_intervals_are_shaded_until_the_present(scene_of):
     figure = registry.find("policy-entropy").draw(scene_of("policy-entropy"))
     shaded = [(shape.name, shape.x0, shape.x1) for shape in figure.layout.shapes if shape.type == "rect"]
-    assert shaded == [("warning policy-entropy-collapse", 110, 200), ("critical policy-entropy-collapse", 200, 299)]
+    assert shaded == [
+        ("warning interval policy-entropy-collapse", 110, 200),
+        ("critical interval policy-entropy-collapse", 200, 299),
+    ]
 
 
 def test_the_forecast_is_a_cone_from_the_level_to_its_target(scene_of):
@@ -111,7 +131,12 @@ def test_lines_differ_in_more_than_colour(scene_of):
 
 
 def test_few_places_have_no_map():
-    info = [SeriesInfo(f"effective_rank{{place={place}}}", "effective_rank", "representation", place, {"place": place}) for place in "abc"]
+    info = [
+        SeriesInfo(
+            f"effective_rank{{place={place}}}", "effective_rank", "representation", place, {"place": place}
+        )
+        for place in "abc"
+    ]
     assert registry.find("effective-rank-map").choose(info) == []
     assert len(registry.find("effective-rank").choose(info)) == 3
 
@@ -119,17 +144,27 @@ def test_few_places_have_no_map():
 def test_a_cell_of_the_map_is_the_lowest_share_of_the_places_own_start():
     values = np.r_[np.full(50, 8.0), np.full(50, 2.0)]
     values[70] = 1.0
-    edges, z = shares_of_start([curve(SeriesInfo("k", "effective_rank", ""), np.arange(100), values)], columns=10)
+    edges, z = shares_of_start(
+        [curve(SeriesInfo("k", "effective_rank", ""), np.arange(100), values)], columns=10
+    )
     assert (len(edges), z.shape) == (11, (1, 10))
     assert z[0].tolist() == [1.0] * 5 + [0.25, 0.25, 0.125, 0.25, 0.25]
 
 
 def test_non_finite_values_are_summed_over_places_and_the_worst_is_named():
     def info(place):
-        return SeriesInfo(f"c{place}", "nonfinite_count", "numerics", place, {"place": place, "tensor": "gradient"})
+        return SeriesInfo(
+            f"c{place}", "nonfinite_count", "numerics", place, {"place": place, "tensor": "gradient"}
+        )
 
     steps = np.arange(3)
-    scene = Scene("r", curves=(curve(info("a"), steps, np.array([0.0, 2, 0])), curve(info("b"), steps, np.array([0.0, 5, 0]))))
+    scene = Scene(
+        "r",
+        curves=(
+            curve(info("a"), steps, np.array([0.0, 2, 0])),
+            curve(info("b"), steps, np.array([0.0, 5, 0])),
+        ),
+    )
     (trace,) = registry.find("numerics").draw(scene).data
     assert trace.y.tolist() == [0, 7, 0]
     assert list(trace.customdata) == ["", "in b", ""]

@@ -39,7 +39,7 @@ export class FigurePanel extends HTMLElement {
     this.last = h("span", {class: "panel-last"});
     this.about = h("p", {class: "panel-about"});
     this.note = h("p", {class: "panel-note", role: "status", hidden: true});
-    this.plot = h("div", {class: "plot", role: "img", "aria-labelledby": id});
+    this.plot = h("div", {class: "plot", role: "group"});
     this.box = h("div", {class: "plot-box"}, this.plot, this.note);
     this.code = h(
       "button",

@@ -181,4 +181,4 @@ def _attempts(session: Session, run_id: str) -> tuple[tuple[int, int], ...]:
         .group_by(models.Block.attempt)
         .order_by(models.Block.attempt)
     )
-    return tuple((attempt, first) for attempt, first in session.execute(query))
+    return tuple((attempt, first) for attempt, first in session.execute(query) if first is not None)

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, get_args
 
 import uvicorn
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 from sqlalchemy.exc import SQLAlchemyError
 
 from foreshock_server import migrate as migrations
@@ -190,11 +191,13 @@ def _settings(**arguments: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        lines = [
-            f"FORESHOCK_{str(problem['loc'][0]).upper()}: {problem['msg']}; it is {problem['input']!r}."
-            for problem in error.errors()
-        ]
-        raise Refused("\n".join(lines)) from None
+        raise Refused("\n".join(_wrong(problem["loc"][0], problem) for problem in error.errors())) from None
+
+
+def _wrong(field: int | str, problem: ErrorDetails) -> str:
+    secret = SecretStr in get_args(Settings.model_fields[str(field)].annotation)
+    value = "" if secret else f"; it is {problem['input']!r}"
+    return f"FORESHOCK_{str(field).upper()}: {problem['msg'].removeprefix('Value error, ')}{value}."
 
 
 def _refuse_open_doors(settings: Settings) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 
@@ -13,7 +14,11 @@ from sqlalchemy.engine import make_url
 class Settings(BaseSettings):
     """What a server must know; each field is the environment variable FORESHOCK_<FIELD>."""
 
-    model_config = SettingsConfigDict(env_prefix="FORESHOCK_", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="FORESHOCK_",
+        env_ignore_empty=True,  # an empty key must not count as a key
+        extra="ignore",
+    )
 
     host: str = Field(
         default="127.0.0.1", description="address to listen on; anything but loopback needs an api_key"
@@ -30,7 +35,8 @@ class Settings(BaseSettings):
         default=None, description="address of the page as people reach it, for links in alerts"
     )
     api_key: SecretStr | None = Field(
-        default=None, description="when set, every request must carry it as a bearer token"
+        default=None,
+        description="when set, every request must carry it as a bearer token; at least 12 characters",
     )
     slack_webhook_url: SecretStr | None = Field(
         default=None, description="a Slack incoming webhook that gets every alert"
@@ -54,6 +60,26 @@ class Settings(BaseSettings):
         default=True,
         description="evaluate rules and send alerts in this process; off where `foreshock worker` does it",
     )
+
+    @field_validator("api_key")
+    @classmethod
+    def _is_long_enough(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and len(key.get_secret_value()) < 12:
+            raise ValueError("is shorter than 12 characters; use a long random one")
+        return key
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_an_origin(cls, url: str | None) -> str | None:
+        parts = urlsplit(url or "http://unset")
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.path.strip("/")
+            or parts.query
+        ):
+            raise ValueError("write the address without a path, such as https://foreshock.example.org")
+        return url
 
     @property
     def url(self) -> str:

@@ -42,13 +42,19 @@ def sync(argv: Sequence[str]) -> int:
         return 2
     chosen = config.url if arguments.url or os.environ.get("FORESHOCK_URL") else None
     shipments: list[Shipment] = []
+    away: set[str] = (
+        set()
+    )  # addresses where nobody was patient enough: one try for each further folder is enough
     for folder in folders_below(arguments.dir):
         url = chosen or meant_for(folder) or config.url
         transport = HttpTransport(url, config.api_key, user_agent=user_agent())
         try:
-            shipments.append(ship(folder, transport, patience=arguments.patience))
+            shipment = ship(folder, transport, patience=0.0 if url in away else arguments.patience)
         finally:
             transport.close()
+        shipments.append(shipment)
+        if shipment.left:
+            away.add(url)
     shown = ("run", "writer", "blocks", "readings", "left", "refused", "damaged", "note")
     print(
         as_text(

@@ -52,11 +52,15 @@ class Folder:
         """Claim the folder; False when another process holds it, or when this file system has no locks."""
         if fcntl is None:
             return False
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+        descriptor = -1
         try:
+            descriptor = os.open(
+                self.path / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644
+            )
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            os.close(descriptor)
+            if descriptor >= 0:
+                os.close(descriptor)
             return False
         self._lock = descriptor
         return True

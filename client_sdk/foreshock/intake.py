@@ -16,6 +16,7 @@ DEEPEST = 16  # levels of nesting
 # Immutable, so that they can be kept as they are and converted on the recorder's thread.
 _NUMPY = (np.bool_, np.float16, np.float32, np.float64, np.int8, np.int16, np.int32, np.int64)
 _PLAIN = frozenset((bool, int, float, *_NUMPY, np.uint8, np.uint16, np.uint32, np.uint64))
+_TEXT = frozenset((str,))
 
 
 class Intake:
@@ -29,7 +30,7 @@ class Intake:
 
     def take(self, numbers: Mapping[str, Any]) -> None:
         """Add them to the step. All plain numbers is the common case, and takes no loop of ours."""
-        if _PLAIN.issuperset(map(type, numbers.values())):
+        if _PLAIN.issuperset(map(type, numbers.values())) and _TEXT.issuperset(map(type, numbers)):
             self._pending.update(numbers)
         else:
             self._sort("", numbers, 0)

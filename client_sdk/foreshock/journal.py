@@ -27,6 +27,7 @@ class Segment:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size = 0
+        self.head = 0  # bytes of what describes the records
         self.last_seq = 0
         self._file: int | None = os.open(path, _FLAGS, 0o644)
 
@@ -107,8 +108,10 @@ class Journal:
             self._segments[-1].close()
 
     def _current(self) -> Segment:
-        if self._segments and self._segments[-1].writable and self._segments[-1].size < self._segment_bytes:
-            return self._segments[-1]
+        if self._segments and self._segments[-1].writable:
+            current = self._segments[-1]
+            if current.size - current.head < self._segment_bytes:
+                return current
         self.close()
         self.folder.path.mkdir(parents=True, exist_ok=True)
         if not self.folder.locked:
@@ -122,6 +125,7 @@ class Journal:
             segment.close()
             segment.path.unlink()
             raise
+        segment.head = segment.size
         self._segments.append(segment)
         return segment
 

@@ -62,7 +62,9 @@ def open_run(
     """A Run of checked settings; inert if it is disabled, or if we fail."""
     from .provenance import place_in_job, readable_name
 
-    made_up = uuid.uuid4()
+    made_up = (
+        uuid.uuid4() if settings.run is None else uuid.uuid5(uuid.NAMESPACE_URL, settings.run)
+    )  # one name on all ranks
     control = Control()
     run = Run(
         settings,
@@ -143,6 +145,6 @@ def _begin(
         on_disk=on_disk,
         slow_facts=lambda: provenance.git_facts(folder),
     )
+    session.pipeline.start()  # may fail, as at the interpreter's end: then the run stays inert
     run.begin(session)
     lifetime.watch_over(run)
-    session.pipeline.start()

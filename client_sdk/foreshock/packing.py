@@ -77,6 +77,7 @@ class Packer:
         other_seconds: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.seq = 0
+        self.packed = 0  # readings in the blocks so far
         self._writer = writer
         self._losses = losses
         self._device_drops = device_drops
@@ -144,6 +145,7 @@ class Packer:
             },
         )
         block = Record(Kind.BLOCK, payload, self.seq, sum(group.readings for group in rows))
+        self.packed += block.readings
         return [Record(Kind.FRAMES, pack_frames(definitions)), block] if definitions else [block]
 
     def _add(

@@ -67,6 +67,11 @@ class Recorder:
         """Blocks packed so far."""
         return self._packer.seq
 
+    @property
+    def packed(self) -> int:
+        """Readings packed so far."""
+        return self._packer.packed
+
     # -- the training thread ------------------------------------------------------------------------------------
 
     def start(self) -> None:

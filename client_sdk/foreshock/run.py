@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from . import lifetime
 from .config import Config
 from .control import Alert, Alerts, Control, StopTraining
 from .guard import guard, say_once
@@ -107,6 +108,7 @@ class Run:
                 ended = session.finish(state)
             finally:
                 self.session, self._ended = None, session
+                lifetime.let_go(self)
             ended.report(self._config)
 
     # -- alerts -------------------------------------------------------------------------------------------------
@@ -145,6 +147,12 @@ class Run:
         session = self.session or self._ended
         courier = session.pipeline.courier if session is not None else None
         return (courier.page if courier is not None else None) or f"{self._config.url}/runs/{self.id}"
+
+    @property
+    def recorded(self) -> int:
+        """Readings that left the training loop in blocks: what the server will have when everything has arrived."""
+        session = self.session or self._ended
+        return session.pipeline.recorder.packed if session is not None else 0
 
     @property
     def lost(self) -> Mapping[str, int]:

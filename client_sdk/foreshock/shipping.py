@@ -84,9 +84,12 @@ def ship(
         left = _left(folder, courier.delivered, abandoned) if stuck else 0
         if abandoned and not stuck:
             _account_for(source, run, transport)
-        if (abandoned or courier.closed) and not stuck:
-            folder.discard()
         note = stuck or ("" if courier.closed else "ended without finish" if abandoned else "still running")
+        if (abandoned or courier.closed) and not stuck:
+            try:
+                folder.discard()
+            except OSError as error:
+                note = f"delivered; its files cannot be removed ({error.strerror})"
         return Shipment(
             run, writer, courier.blocks, courier.readings, left, len(folder.refused()), source.damaged, note
         )

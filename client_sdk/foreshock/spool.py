@@ -92,6 +92,8 @@ class Spool:
         """Records that were not read before, oldest first, blocks in order of seq; what describes them may be repeated."""
         with self._mutex:
             records = self._read_disk()
+            if records is None:
+                return []
             if not records:
                 records = list(self._memory)[self._memory_read :]
                 self._memory_read = len(self._memory)
@@ -101,14 +103,15 @@ class Spool:
             self._read_seq = max(self._read_seq, *(record.seq for record in fresh), 0)
             return fresh
 
-    def _read_disk(self) -> list[Record]:
+    def _read_disk(self) -> list[Record] | None:
+        """None: what lies there cannot be read now, and nothing behind it may overtake it."""
         if self._reader is None:
             return []
         try:
             records = self._reader.read(complete=False)
         except OSError as error:
             say_once("spool unreadable", "the spool cannot be read (%s); it is tried again", error)
-            return []
+            return None
         self._losses.add("spool damaged", self._reader.damaged - self._damage_counted)
         self._damage_counted = self._reader.damaged
         return records

@@ -40,6 +40,13 @@ def lenient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FORESHOCK_STRICT")
 
 
+class _Quiet(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A connection that we reset ourselves is no news."""
+
+
 class Loopback:
     """The contract's server on a real socket. `mode` says how it behaves from the next request on."""
 
@@ -52,8 +59,7 @@ class Loopback:
         self.connections = 0
         self.closing = threading.Event()
         handler = type("Handler", (_Handler,), {"loopback": self})
-        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._http.daemon_threads = True
+        self._http = _Quiet(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
         self._thread = threading.Thread(
             target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,14 @@ def test_sync_without_a_server_leaves_everything_and_says_why(
     assert int(row["left"]) >= 50
     assert "does not answer (Connection refused)" in row["note"]
     assert list(left.glob("*.seg"))
+
+
+def test_many_folders_do_not_each_wait_for_a_server_that_is_away(nobody: str, tmp_path: Path) -> None:
+    for run in "abcdefgh":
+        spool(nobody, run=run, steps=1)
+    began = time.monotonic()
+    assert commands.sync([str(tmp_path), "--patience", "1"]) == 1
+    assert time.monotonic() - began < 3
 
 
 def test_a_refused_block_is_something_left(

@@ -89,6 +89,14 @@ def test_what_is_no_number_is_counted_and_said_once_per_name(
     assert len([text for text in messages(caplog) if "log(note=...)" in text]) == 1
 
 
+def test_names_that_are_no_text_are_written_as_text() -> None:
+    with recording() as recorded:
+        recorded.run.log({1: 0.5, (2, 3): 1.5})  # type: ignore[dict-item]
+        recorded.run.step()
+        assert recorded.columns("1").values.tolist() == [0.5]
+        assert recorded.columns("(2, 3)").values.tolist() == [1.5]
+
+
 def test_steps_count_from_zero_or_are_given() -> None:
     with recording() as recorded:
         for given in (None, None, 10, None, np.int64(20), 21.0):
@@ -436,6 +444,25 @@ def test_a_worker_process_that_was_forked_records_nothing(server: Any) -> None:
     run.step()
     run.finish()
     assert server.memory.columns("loss").values.tolist() == [1.0]
+
+
+def test_a_run_that_nobody_holds_is_still_flushed_at_exit(server: Any) -> None:
+    code = """
+import foreshock
+def train():
+    run = foreshock.init(run="dropped")
+    run.log(loss=1.0); run.step()
+train()
+"""
+    script(code, {"FORESHOCK_URL": server.url})
+    assert server.memory.columns("loss").values.tolist() == [1.0]
+    assert server.memory.ended["dropped", 1]["state"] == "finished"
+
+
+def test_every_rank_and_every_attempt_of_a_run_makes_up_the_same_name() -> None:
+    names = {foreshock.init(run="shared", disabled=True).name for _ in range(3)}
+    assert len(names) == 1
+    assert len({foreshock.init(disabled=True).name for _ in range(3)}) == 3
 
 
 def test_the_log_says_nothing_when_all_is_well(server: Any, caplog: pytest.LogCaptureFixture) -> None:

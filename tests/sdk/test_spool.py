@@ -163,6 +163,33 @@ def test_a_write_that_failed_halfway_leaves_no_trace(folder: Folder, monkeypatch
     assert spool.give_up() == 10
 
 
+def test_what_cannot_be_read_for_a_while_is_not_overtaken(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(folder, Losses(), clock=Clock())
+    spool.append(block(1))
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "write", lambda *_: _raise(OSError(5, "Input/output error")))
+        spool.append(block(2))
+        broken.setattr(Path, "open", lambda *_, **__: _raise(OSError(5, "Input/output error")))
+        assert spool.read() == []
+    assert seqs(everything(spool)) == [1, 2]
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def test_many_descriptions_do_not_crowd_out_the_readings(folder: Folder) -> None:
+    spool = Spool(folder, Losses(), max_bytes=2**17)
+    spool.append(Record(Kind.FRAMES, b"\x90" * 40_000))  # larger than a file's share of records
+    for seq in range(1, 40):
+        spool.append(block(seq, 3000))
+    kept = seqs(everything(spool))
+    assert kept == list(range(kept[0], 40))
+    assert len(kept) >= 8
+
+
 def test_a_torn_tail_and_a_broken_middle_cost_only_what_they_hit(folder: Folder) -> None:
     spool = Spool(folder, Losses())
     for seq in range(1, 6):

@@ -269,5 +269,7 @@ def _sentences() -> Iterator[None]:
         print(error, file=sys.stderr)
     except ModuleNotFoundError as error:
         print(f"{error.name} is not installed; run: pip install 'foreshock[scale]'", file=sys.stderr)
+    except OSError as error:
+        print(f"Cannot use {error.filename}: {error.strerror}.", file=sys.stderr)
     except SQLAlchemyError as error:
         print(f"The database cannot be used: {str(error).splitlines()[0]}", file=sys.stderr)

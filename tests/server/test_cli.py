@@ -96,6 +96,13 @@ def test_a_database_url_that_is_none_is_said(wire, tmp_path):
     assert "Traceback" not in err
 
 
+def test_a_data_folder_that_is_a_file_is_said(wire, tmp_path):
+    (tmp_path / "file").write_text("")
+    status, _, err = run(wire, "serve", "--port", "0", "--data-dir", str(tmp_path / "file"))
+    assert (status, err.count("\n")) == (1, 1)
+    assert str(tmp_path / "file") in err
+
+
 def test_migrate_says_what_it_did(wire, tmp_path):
     folder = ("--data-dir", str(tmp_path))
     assert run(wire, "migrate", "--check", *folder)[:2] == (1, "To apply: 0001.\n")

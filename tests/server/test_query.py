@@ -267,6 +267,35 @@ def test_what_is_remembered_of_a_series_grows_as_the_run_grows(client, trainer, 
     assert values(2, 3) == [2, 3, 8]
 
 
+def test_an_overview_of_a_long_run_reads_few_of_its_blocks_until_all_are_known(
+    client, trainer, wire, monkeypatch
+):
+    monkeypatch.setattr("foreshock_server.store.columns.GLIMPSE", 10)
+    for seq in range(1, 41):
+        trainer.send(seq, [wire.rows(1, [seq], [[seq]])], [wire.frame(1, ["loss"])])
+    spark = trainer.get()["lead"]["spark"]
+    assert (spark["steps"][0], spark["steps"][-1], len(spark["steps"])) == (1, 40, 10)
+    assert spark["values"] == spark["steps"]
+    trainer.get("/data", key="loss")
+    trainer.send(41, [wire.rows(1, [41], [[41]])])
+    assert trainer.get()["lead"]["spark"]["steps"] == list(range(1, 42))
+
+
+def test_a_series_in_several_frames_of_a_writer_is_read_in_the_order_of_its_rows(trainer, wire):
+    frames = [wire.frame(1, ["a", "b"]), wire.frame(2, ["b", "c"])]
+    groups = [
+        wire.rows(1, [1], [[1, 10]]),
+        wire.rows(2, [2], [[20, 2]], absent=[[False, True]]),
+        wire.rows(1, [3], [[3, 30]]),
+    ]
+    trainer.send(1, groups, frames)
+    trainer.send(2, [wire.rows(2, [4, 5], [[40, 4], [50, 5]])])
+    a, b, c = trainer.get("/data", key=["a", "b", "c"])["series"]
+    assert a["values"] == [1, 3]
+    assert (b["steps"], b["values"]) == ([1, 2, 3, 4, 5], [10, 20, 30, 40, 50])
+    assert (c["steps"], c["values"]) == ([4, 5], [4, 5])
+
+
 def test_nothing_is_remembered_of_a_transaction_that_is_undone(client, trainer, wire):
     database = client.app.state.database
     trainer.send(1, [wire.rows(1, [1], [[1]])], [wire.frame(1, ["a"])])

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from foreshock_server.models import Run, Series
 from foreshock_server.query.columns import draw
-from foreshock_server.store import blocks
+from foreshock_server.store.columns import glimpse
 from foreshock_server.store.numbers import written
 
 # What a run is led by: the first of these that it has, else its first series.
@@ -74,8 +74,7 @@ def _choose(session: Session, run_ids: Sequence[str]) -> list[Series]:
 
 
 def _lead(session: Session, series: Series) -> dict[str, Any]:
-    data = blocks.read(session, series.run_id, [series.series_id])[series.series_id]
-    drawn = draw(series, data, SPARK).columns
+    drawn = draw(series, glimpse(session, series.run_id, series.series_id), SPARK).columns
     return {
         "key": series.key,
         "statistic": series.statistic,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,10 +15,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from foreshock_server.models import Block, Frame, Writer
-from foreshock_server.store.rows import decode_rows
+from foreshock_server.store.gather import Gathered, gather
 
 MOST_BYTES = 128 * 2**20  # kept columns, per process and database
 MOST_RUNS = 256  # runs whose frames are kept
+GLIMPSE = 400  # blocks from which an overview of a long run is drawn
 
 WriterKey = tuple[int, str]  # attempt, writer
 
@@ -45,14 +46,14 @@ class _Part:
     times: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     values: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
-    def extended(self, upto: int, pieces: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]) -> _Part:
-        if not pieces:
+    def extended(self, upto: int, new: Gathered) -> _Part:
+        if not len(new.seqs):
             return _Part(upto, self.steps, self.times, self.values)
         return _Part(
             upto,
-            np.concatenate([self.steps, *(piece[0] for piece in pieces)]),
-            np.concatenate([self.times, *(piece[1] for piece in pieces)]),
-            np.concatenate([self.values, *(piece[2] for piece in pieces)]),
+            np.concatenate([self.steps, new.steps]),
+            np.concatenate([self.times, new.times]),
+            np.concatenate([self.values, new.values]),  # float32 becomes float64 here
         )
 
 
@@ -132,21 +133,42 @@ def read(
     for writer, frames in _places(cache.frames(session, run_id), wanted).items():
         concerned = {number for found in frames.values() for number, _ in found}
         begun = {number: kept[number].get(writer, _NOTHING).upto for number in concerned}
-        settled: dict[int, list[Any]] = defaultdict(list)
-        open_: dict[int, list[Any]] = defaultdict(list)
-        for seq, data in _blocks_after(session, run_id, writer, min(begun.values())):
-            pieces = settled if seq <= acked[writer] else open_
-            for number, piece in _pieces(data, frames):
-                if seq > begun[number]:
-                    pieces[number].append(piece)
-        for number in concerned:
+        stored = _blocks_after(session, run_id, writer, min(begun.values()))
+        for number, new in gather(stored, frames).items():
+            new = new.after(begun[number])
+            settled = new.upto(acked[writer])
             part = kept[number].get(writer, _NOTHING)
-            kept[number][writer] = part.extended(max(part.upto, acked[writer]), settled[number])
-            if open_[number]:
-                tails[number][writer] = kept[number][writer].extended(0, open_[number])
+            kept[number][writer] = part.extended(max(part.upto, acked[writer]), settled)
+            if len(settled.seqs) < len(new.seqs):
+                tails[number][writer] = part.extended(0, new)
     for number in wanted:
         cache.put(run_id, number, kept[number])
     return {number: _join({**kept[number], **tails[number]}, first, last) for number in wanted}
+
+
+def glimpse(session: Session, run_id: str, series_id: int) -> Columns:
+    """The course of a series without reading a long one from the beginning: from evenly spread blocks, unless all are known.
+
+    For overviews only: what lies between the blocks is not seen.
+    """
+    known = _cache(session).get(run_id, series_id) if session.info.get("steady") else {}
+    query = select(Writer.attempt, Writer.writer, Writer.acked_seq).where(Writer.run_id == run_id)
+    acked = {(attempt, writer): seq for attempt, writer, seq in session.execute(query)}
+    if known or sum(acked.values()) <= GLIMPSE:
+        return read(session, run_id, [series_id])[series_id]
+    parts = {}
+    for writer, frames in _places(_cache(session).frames(session, run_id), {series_id}).items():
+        share = max(2, round(GLIMPSE * acked[writer] / sum(acked.values())))
+        seqs = np.unique(np.linspace(1, max(1, acked[writer]), share).astype(np.int64)).tolist()
+        stored = session.execute(
+            select(Block.seq, Block.rows)
+            .where(Block.run_id == run_id, Block.attempt == writer[0], Block.writer == writer[1])
+            .where(Block.seq.in_(seqs))
+            .order_by(Block.seq)
+        )
+        for new in gather(((seq, rows) for seq, rows in stored), frames).values():
+            parts[writer] = _NOTHING.extended(0, new)
+    return _join(parts, None, None)
 
 
 def _cache(session: Session) -> _Cache:
@@ -172,19 +194,6 @@ def _blocks_after(session: Session, run_id: str, writer: WriterKey, seq: int) ->
         .execution_options(yield_per=500)
     )
     yield from session.execute(query)
-
-
-def _pieces(
-    data: bytes, frames: Mapping[int, Sequence[tuple[int, int]]]
-) -> Iterator[tuple[int, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]]:
-    for group in decode_rows(data):
-        for number, j in frames.get(group.frame, ()):
-            column = group.values[:, j]
-            if group.absent is None:
-                yield number, (group.steps, group.times, column)
-            else:
-                there = ~group.absent[:, j]
-                yield number, (group.steps[there], group.times[there], column[there])
 
 
 def _join(parts: Mapping[WriterKey, _Part], first: int | None, last: int | None) -> Columns:

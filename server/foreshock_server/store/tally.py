@@ -1,7 +1,7 @@
 """Stored rows -> what each series counts about itself, in one statement however many series a frame has.
 
 The statement is written for each driver by hand: with 300 series the same through SQLAlchemy's parameters took
-three times as long, and this runs for every block.
+two to three times as long, and this runs for every block.
 """
 
 from __future__ import annotations

@@ -12,15 +12,21 @@ from pathlib import Path
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 from tests.bench.report import OURS, Measure
-from tests.bench.synthetic import Collapse, Values, collapsing, healthy
+from tests.server.rules import test_detection as synthetic
 
 from foreshock_server.rules.load import builtin_packs, parse_pack
 from foreshock_server.rules.pack import Rule
 from foreshock_server.rules.state import Kind, Machine, advance
 
+Values = NDArray[np.float64]
 Alarm = Callable[[Values], "int | None"]  # readings -> index of the first alarm
-BATCHES = 6
+# The generators of the regression test, whose docstrings say what the runs look like.
+healthy: Callable[[int, np.random.Generator], Values] = synthetic.healthy
+collapse: Callable[..., synthetic.Fall] = synthetic.collapse
+fall_from_the_start: Callable[[int, np.random.Generator], synthetic.Fall] = synthetic.fall_from_the_start
+BATCHES = 3
 STEPS = 5000
 LONG, SHORT = (
     200,
@@ -30,7 +36,7 @@ LONG, SHORT = (
 
 def run(folder: Path, quick: bool) -> list[Measure]:
     """After a healthy beginning (a rank, say), and from the first step on (the policy entropy of a fine-tuning run)."""
-    size, batches = (3, 2) if quick else (50, BATCHES)
+    size, batches = (3, 2) if quick else (100, BATCHES)
     rank, entropy = builtin("effective_rank"), builtin("policy_entropy")
     later = {OURS: ours(rank), **classics(LONG)}
     at_once = {OURS: ours(entropy), **classics(SHORT)}
@@ -121,9 +127,12 @@ def _measured(
     level = Measure(f"share of the beginning that is left at the alarm ({scenario})", "share", "higher")
     lead = Measure(f"steps between the alarm and 20 % ({scenario})", "steps", "higher")
     for batch in range(batches):
-        seeds = range(batch * size, (batch + 1) * size)
-        calm = [healthy(seed, STEPS) for seed in seeds]
-        falls = [collapsing(seed, STEPS, at_once=at_once) for seed in seeds]
+        chance = np.random.default_rng(batch)
+        calm = [healthy(STEPS, chance) for _ in range(size)]
+        if at_once:
+            falls = [fall_from_the_start(STEPS, chance) for _ in range(size)]
+        else:
+            falls = [collapse(STEPS, chance, first=500, last=3000) for _ in range(size)]
         for subject, alarm in alarms.items():
             false.add(subject, sum(alarm(readings) is not None for readings in calm) / size)
             hits = _hits(alarm, falls)
@@ -137,6 +146,6 @@ def _measured(
     return [false, found, level, lead]
 
 
-def _hits(alarm: Alarm, falls: Sequence[Collapse]) -> list[tuple[int, Collapse]]:
-    firsts = [(alarm(fall.readings), fall) for fall in falls]
-    return [(at, fall) for at, fall in firsts if at is not None and fall.onset <= at <= fall.gone]
+def _hits(alarm: Alarm, falls: Sequence[synthetic.Fall]) -> list[tuple[int, synthetic.Fall]]:
+    firsts = [(alarm(fall.values), fall) for fall in falls]
+    return [(at, fall) for at, fall in firsts if at is not None and fall.start <= at <= fall.gone]

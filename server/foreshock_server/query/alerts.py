@@ -89,7 +89,6 @@ def _alert(
     fired = latest.get((alert.rule, alert.series_id, "fired"))
     resolved = latest.get((alert.rule, alert.series_id, "resolved"))
     over = alert.state != "firing" and fired is not None
-    rule = rules.get(alert.rule)
     return {
         **_about(alert.rule, series, alert.reading),
         "state": alert.state,
@@ -101,7 +100,7 @@ def _alert(
         "step": alert.last_step,
         **{name: alert.reading.get(name) for name in _NUMBERS},
         "message": alert.reading.get("message") or (resolved.detail.get("message") if resolved else None),
-        "runbook": None if rule is None else rule.runbook.model_dump(mode="json", by_alias=True),
+        "runbook": rules.runbook_of(alert.rule),
     }
 
 

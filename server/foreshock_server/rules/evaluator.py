@@ -33,9 +33,8 @@ from foreshock_server.store.runs import list_writers, lock_run, touch
 
 log = logging.getLogger(__name__)
 
-ASIDE_SECONDS = (
-    60.0  # a run that fails to evaluate is tried again after so long, and stalls no other meanwhile
-)
+# A run that fails to evaluate is tried again after so long, and stalls no other meanwhile.
+ASIDE_SECONDS = 60.0
 
 
 class Evaluator:

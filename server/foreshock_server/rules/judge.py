@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from foreshock_server.models import Alert, Series, Writer
+from foreshock_server.rules.columns import Column, WatchedColumns
 from foreshock_server.rules.incidents import Leader, Member, Message, speak
 from foreshock_server.rules.load import RuleSet
 from foreshock_server.rules.pack import Notify, Rule
 from foreshock_server.rules.state import Kind, Severity, State
-from foreshock_server.rules.watch import Change, Watch
+from foreshock_server.rules.watch import Change, Subject, Watch
 from foreshock_server.store.blocks import RowGroup, blocks_after
 from foreshock_server.store.runs import list_writers
-from foreshock_server.store.series import frames, list_series
+from foreshock_server.store.series import list_series
 
 BLOCKS_AT_ONCE = 32  # of one writer; what is computed and stored together
-FRAMES_KEPT = 4096  # which rules watch which column of a frame: that never changes
 
 AlertKey = tuple[str, int]  # rule, series
 WriterKey = tuple[int, str]  # attempt, writer
-
-
-class Column(NamedTuple):
-    """A column of a frame that some rules watch."""
-
-    position: int
-    series: Series
-    rules: tuple[Rule, ...]
 
 
 @dataclass
@@ -56,11 +47,11 @@ class Batch:
 
 
 class Judge:
-    """The rules, and what they found out about frames and series that never changes."""
+    """The rules at work."""
 
     def __init__(self, rules: RuleSet) -> None:
         self.rules = rules
-        self._frames: OrderedDict[tuple[str, int, str, int], tuple[Column, ...]] = OrderedDict()
+        self._columns = WatchedColumns(rules)
 
     def __call__(self, session: Session, run_id: str) -> Batch:
         """Everything that is stored and not evaluated, up to BLOCKS_AT_ONCE of each writer, in the order of attempt and seq."""
@@ -75,20 +66,23 @@ class Judge:
             if writer.evaluated_seq < writer.acked_seq:
                 self._writer(session, batch, writer)
         batch.changes.sort(key=lambda change: change.order)
-        # What fires under a rule that is gone would fire for ever: nothing judges it any more.
-        batch.retired = [
-            row
-            for row in batch.rows.values()
-            if row.state != State.OK.value and not self._in_force(session, row)
-        ]
+        batch.retired = self._orphans(session, batch)
         if batch.changes or batch.retired:
             self._messages(session, batch)
         return batch
 
-    def _in_force(self, session: Session, row: Alert) -> bool:
-        rule = self.rules.get(row.rule)
-        series = session.get(Series, (row.run_id, row.series_id))
-        return rule is not None and series is not None and rule.watches(series)
+    def _orphans(self, session: Session, batch: Batch) -> list[Alert]:
+        """What fires under a rule that is gone, or that no longer watches the series, would fire for ever."""
+        active = [row for row in batch.rows.values() if row.state != State.OK.value]
+        query = select(Series).where(
+            Series.run_id == batch.run_id, Series.series_id.in_({row.series_id for row in active})
+        )
+        subjects = {one.series_id: Subject.of(one) for one in session.scalars(query)} if active else {}
+        return [
+            row
+            for row in active
+            if (rule := self.rules.get(row.rule)) is None or not rule.watches(subjects[row.series_id])
+        ]
 
     def _writer(self, session: Session, batch: Batch, writer: Writer) -> None:
         key = (writer.attempt, writer.writer)
@@ -97,32 +91,13 @@ class Judge:
         batch.ahead[key] = writer.acked_seq if complete else blocks[-1].seq
         for block in blocks:
             for number, group in enumerate(block.rows):
-                columns = self._columns(session, batch.run_id, *key, group.frame)
-                for column in columns:
+                for column in self._columns.of(session, batch.run_id, *key, group.frame):
                     _column(batch, column, group, attempt=writer.attempt, order=(batch.blocks, number))
             batch.blocks += 1
 
-    def _columns(
-        self, session: Session, run_id: str, attempt: int, writer: str, frame: int
-    ) -> tuple[Column, ...]:
-        key = (run_id, attempt, writer, frame)
-        if key not in self._frames:
-            series = {one.series_id: one for one in list_series(session, run_id)}
-            for number, row in frames(session, run_id, attempt, writer).items():
-                found = (
-                    Column(index, series[one], tuple(self.rules.matching(series[one])))
-                    for index, one in enumerate(row.series_ids)
-                )
-                self._frames[run_id, attempt, writer, number] = tuple(one for one in found if one.rules)
-            while len(self._frames) > FRAMES_KEPT:
-                self._frames.popitem(last=False)
-        columns = self._frames[key]
-        self._frames.move_to_end(key)
-        return columns
-
     def _messages(self, session: Session, batch: Batch) -> None:
         """Which changes are sent, and who leads: kept in the alerts' memory, as the next batch must know it."""
-        series = {one.series_id: one for one in list_series(session, batch.run_id)}
+        series = {one.series_id: Subject.of(one) for one in list_series(session, batch.run_id)}
         firing = _firing(batch.rows)
         places: dict[str, int] = {}
         for change in batch.changes:
@@ -175,7 +150,7 @@ def _column(batch: Batch, column: Column, group: RowGroup, *, attempt: int, orde
         batch.changes += watch.see(steps, times, values, attempt=attempt, order=order)
 
 
-def _watch(batch: Batch, rule: Rule, series: Series) -> Watch:
+def _watch(batch: Batch, rule: Rule, series: Subject) -> Watch:
     key = (rule.id, series.series_id)
     if key not in batch.watches:
         row = batch.rows.get(key)

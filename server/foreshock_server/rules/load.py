@@ -80,6 +80,11 @@ class RuleSet:
         """The rules that are about this series."""
         return [rule for rule in self.rules if rule.watches(series)]
 
+    def runbook_of(self, rule_id: str) -> dict[str, Any] | None:
+        """What people are told about the rule, as packs write it: meaning, check, try."""
+        rule = self.get(rule_id)
+        return None if rule is None else rule.runbook.model_dump(mode="json", by_alias=True)
+
     def get(self, rule_id: str) -> Rule | None:
         """The rule with this id, if it is in force."""
         return next((rule for rule in self.rules if rule.id == rule_id), None)

@@ -57,9 +57,7 @@ class Policy(NamedTuple):
     """How long a rule waits; all in steps but `min_samples`."""
 
     severity: Severity = Severity.WARNING  # of a breach that is not critical
-    for_steps: int = (
-        0  # a breach must last this long before it fires; the critical level, before it escalates
-    )
+    for_steps: int = 0  # a breach must last this long to fire, the critical level to escalate
     min_samples: int = 1  # verdicts that must exist before anything can begin
     warmup_steps: int = 0  # steps of the run, from 0, that are not judged
     keep_firing_steps: int = 0  # clear must last this long before it resolves

@@ -19,6 +19,23 @@ from foreshock_server.rules.state import Kind, Machine, Reason, Severity, State,
 _COUNTERS = ("samples", "breached", "critical", "cleared", "quiet")
 
 
+class Subject(NamedTuple):
+    """What rules and sentences need of a series; lighter than its row, as many are kept."""
+
+    series_id: int
+    key: str
+    statistic: str
+    family: str
+    place: str
+    unit: str
+    labels: dict[str, Any]
+
+    @classmethod
+    def of(cls, row: Series) -> Subject:
+        """Of this row."""
+        return cls(row.series_id, row.key, row.statistic, row.family, row.place, row.unit, row.labels)
+
+
 class Change(NamedTuple):
     """A transition in the making."""
 
@@ -38,7 +55,7 @@ class Watch:
     """What the evaluator holds while it goes through a batch."""
 
     rule: Rule
-    series: Series
+    series: Subject
     machine: Machine
     memory: Any
     reading: Mapping[str, Any] = field(default_factory=dict)  # as stored
@@ -52,12 +69,12 @@ class Watch:
         self.policy = self.rule.policy
 
     @classmethod
-    def begin(cls, rule: Rule, series: Series) -> Watch:
+    def begin(cls, rule: Rule, series: Subject) -> Watch:
         """A rule that has not seen this series yet."""
         return cls(rule, series, Machine(), rule.detector.initial())
 
     @classmethod
-    def resume(cls, rule: Rule, series: Series, row: Alert) -> Watch:
+    def resume(cls, rule: Rule, series: Subject, row: Alert) -> Watch:
         """Where the row left off."""
         leader = row.memory.get("leader")
         return cls(

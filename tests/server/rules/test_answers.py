@@ -197,6 +197,7 @@ def episode(since, critical=None, ended=None):
     [
         ((), ".........."),
         ((episode(35),), "...wwwwwww"),  # it goes on
+        ((episode(95),), ".........w"),  # so far short, but not over
         ((episode(35, 62),), "...www####"),
         ((episode(35, 35),), "...#######"),
         ((episode(35, None, 79),), "...wwwww.."),  # over, but long: history

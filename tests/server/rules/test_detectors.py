@@ -194,6 +194,17 @@ def test_it_is_clear_only_after_so_many_calm_readings_above_the_clear_share():
     assert marks[600 + 40] == "."
 
 
+def test_a_warning_above_the_clear_share_is_not_clear_until_it_has_been_over_for_as_long():
+    values = (
+        exponential(250, 400, 350) + [2.0 * math.exp(-100 / 400)] * 300
+    )  # down to 78 %, and there it stays
+    marks = drawn(readings(forecast(horizon=1000), values))
+    first, last = marks.index("x"), marks.rindex("x")
+    assert last - first > 40
+    assert "." not in marks[first : last + 32]
+    assert marks[last + 32] == "."
+
+
 def test_a_rank_of_zero_counts_as_a_very_small_one():
     said = readings(forecast(), [8.0] * 210 + [0.0] * 60)
     assert said[-1].critical

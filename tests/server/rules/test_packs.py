@@ -114,6 +114,13 @@ def test_the_built_in_packs_pass_the_check_that_people_are_given():
     assert all("OK" in line for line in lines)
 
 
+def test_a_runbook_is_told_by_the_id_of_its_rule(built_in):
+    book = built_in.runbook_of("policy-entropy-collapse")
+    assert set(book) == {"meaning", "check", "try"}
+    assert set(book["try"][0]) == {"text", "basis", "source"}
+    assert built_in.runbook_of("nothing") is None
+
+
 # --- packs of one's own
 
 

@@ -30,9 +30,7 @@ from foreshock_server.rules.detectors.reading import Baseline, Forecast, Reading
 
 FLOOR = 1e-12  # what zero and less count as: a rank of an all-zero matrix reads 0.0, and ln must not stop the rule
 SHOWN_BELOW = 0.7  # of the baseline: nearer to it, the time to the target was off by a factor of two and more
-OPTIMISM = (
-    0.5  # the forecast overstates the time that is left by up to a factor of two, so the range begins here
-)
+OPTIMISM = 0.5  # the time that is left was overstated by up to a factor of two: the range begins here
 FARTHEST = 5.0  # horizons; a target farther away than this is not worth a number
 
 

@@ -31,9 +31,7 @@ class Reading(NamedTuple):
     value: float = math.nan  # as it came
     level: float | None = None  # what was compared: the running median, where the detector has one
     baseline: float | None = None
-    threshold: float | None = (
-        None  # the line beyond which it is critical; where there is one line only, that line
-    )
+    threshold: float | None = None  # beyond it, it is critical; where there is one line, that line
     warn_level: float | None = None  # the earlier line, where there are two
     clear_level: float | None = None  # it can only resolve on the good side of this line
     forecast: Forecast | None = None

@@ -376,7 +376,7 @@ def new_collector(device: torch.device, slots: int = 4) -> Collector[Any]:
 
 def _alignment(tensors: Sequence[Tensor]) -> Tensor:
     a, b = tensors
-    return embedding.alignment(a, b, torch.ones(len(a), dtype=torch.bool, device=a.device))
+    return embedding.alignment(a, b, torch.ones(len(a), device=a.device))
 
 
 def _nothing(tensors: Sequence[Tensor]) -> Tensor:

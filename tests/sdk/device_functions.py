@@ -118,7 +118,7 @@ DEVICE_FUNCTIONS = [
         lambda: {
             "a": torch.randn(9, 4, generator=generator()),
             "b": torch.ones(9, 4),
-            "valid": torch.arange(9) > 2,
+            "valid": (torch.arange(9) > 2).float(),
         },
         lambda given: [embedding.alignment(given["a"], given["b"], given["valid"])],
         [STATISTICS[name].series("views") for name in embedding.ALIGNMENT],

@@ -19,21 +19,21 @@ def draw(count: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     logp = -torch.rand(count, generator=generator) * 4
     advantage = torch.randn(count, generator=generator) * 2
-    valid = torch.rand(count, generator=generator) > 0.25
-    return logp, advantage, valid
+    weight = (torch.rand(count, generator=generator) > 0.25).float()
+    return logp, advantage, weight
 
 
-def kept(values: Tensor, valid: Tensor) -> list[float]:
-    return [value for value, ok in zip(values.double().tolist(), valid.tolist(), strict=True) if ok]
+def kept(values: Tensor, weight: Tensor) -> list[float]:
+    return [value for value, ok in zip(values.double().tolist(), weight.tolist(), strict=True) if ok]
 
 
 @pytest.mark.parametrize("count", [2, 17, 1000])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_covariance_and_its_tail_shares_agree_with_the_definition(count: int, dtype: torch.dtype) -> None:
-    logp, advantage, valid = draw(count)
-    valid[:2] = True
+    logp, advantage, weight = draw(count)
+    weight[:2] = 1
     logp, advantage = logp.to(dtype).float(), advantage.to(dtype).float()
-    a, b = kept(logp, valid), kept(advantage, valid)
+    a, b = kept(logp, weight), kept(advantage, weight)
     centre_a, centre_b = math.fsum(a) / len(a), math.fsum(b) / len(b)
     products = [(x - centre_a) * (y - centre_b) for x, y in zip(a, b, strict=True)]
     expected = [
@@ -41,60 +41,60 @@ def test_covariance_and_its_tail_shares_agree_with_the_definition(count: int, dt
         sum(p > 1 for p in products) / len(products),
         sum(p > 5 for p in products) / len(products),
     ]
-    assert signal.covariance(logp, advantage, valid).tolist() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert signal.covariance(logp, advantage, weight).tolist() == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
 def test_covariance_does_not_mind_a_large_offset() -> None:
-    logp, advantage, valid = draw(500)
-    plain = signal.covariance(logp, advantage, valid)[0].item()
-    assert signal.covariance(logp - 1000, advantage + 500, valid)[0].item() == pytest.approx(plain, rel=1e-3)
+    logp, advantage, weight = draw(500)
+    plain = signal.covariance(logp, advantage, weight)[0].item()
+    assert signal.covariance(logp - 1000, advantage + 500, weight)[0].item() == pytest.approx(plain, rel=1e-3)
 
 
 def test_covariance_leaves_out_what_is_not_finite() -> None:
-    logp, advantage, valid = draw(100)
-    clean = signal.covariance(logp[2:], advantage[2:], valid[2:])
+    logp, advantage, weight = draw(100)
+    clean = signal.covariance(logp[2:], advantage[2:], weight[2:])
     logp[0], advantage[1] = -math.inf, math.nan
-    assert torch.allclose(signal.covariance(logp, advantage, valid), clean, rtol=1e-6)
+    assert torch.allclose(signal.covariance(logp, advantage, weight), clean, rtol=1e-6)
     logp[:60] = math.nan
-    assert signal.covariance(logp, advantage, torch.ones(100, dtype=torch.bool)).isnan().all()
+    assert signal.covariance(logp, advantage, torch.ones(100)).isnan().all()
 
 
 def test_covariance_of_equal_advantages_is_zero_and_of_no_token_nan() -> None:
-    logp, _, valid = draw(50)
-    assert signal.covariance(logp, torch.full((50,), 0.1), valid)[0].item() == pytest.approx(0, abs=1e-7)
-    assert signal.covariance(logp, logp, torch.zeros(50, dtype=torch.bool)).isnan().all()
+    logp, _, weight = draw(50)
+    assert signal.covariance(logp, torch.full((50,), 0.1), weight)[0].item() == pytest.approx(0, abs=1e-7)
+    assert signal.covariance(logp, logp, torch.zeros(50)).isnan().all()
 
 
 def test_divergences_have_the_sign_of_the_policy_and_the_forms_of_the_source() -> None:
-    logp, other, valid = draw(400)
+    logp, other, weight = draw(400)
     other = logp + 0.3 * other
-    k1 = [min(20, max(-20, a - b)) for a, b in zip(kept(logp, valid), kept(other, valid), strict=True)]
+    k1 = [min(20, max(-20, a - b)) for a, b in zip(kept(logp, weight), kept(other, weight), strict=True)]
     expected = [
         math.fsum(k1) / len(k1),
         math.fsum(k * k / 2 for k in k1) / len(k1),
         math.fsum(math.exp(-k) - 1 + k for k in k1) / len(k1),
     ]
-    assert signal.divergence(logp, other, valid).tolist() == pytest.approx(expected, rel=1e-5)
+    assert signal.divergence(logp, other, weight).tolist() == pytest.approx(expected, rel=1e-5)
 
 
 def test_divergence_of_a_policy_from_itself_is_exactly_zero() -> None:
-    logp, _, valid = draw(100)
-    assert signal.divergence(logp, logp, valid).tolist() == [0.0, 0.0, 0.0]
+    logp, _, weight = draw(100)
+    assert signal.divergence(logp, logp, weight).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_small_divergences_keep_their_digits() -> None:
-    logp, other, valid = draw(100)
+    logp, other, weight = draw(100)
     other = logp.double() + 1e-3 * other
-    k1 = np.array(kept(logp, valid)) - np.array(kept(other.float(), valid))
+    k1 = np.array(kept(logp, weight)) - np.array(kept(other.float(), weight))
     k3 = np.mean(np.exp(-k1) - 1 + k1)
-    assert signal.divergence(logp, other.float(), valid)[2].item() == pytest.approx(k3, rel=1e-3)
+    assert signal.divergence(logp, other.float(), weight)[2].item() == pytest.approx(k3, rel=1e-3)
 
 
 def test_an_impossible_reference_token_is_clamped_and_nan_left_out() -> None:
-    valid = torch.ones(4, dtype=torch.bool)
+    weight = torch.ones(4)
     logp = torch.tensor([-1.0, -1.0, -1.0, math.nan])
     other = torch.tensor([-math.inf, -1.0, -1.0, -1.0])
-    assert signal.divergence(logp, other, valid)[0].item() == pytest.approx(20 / 3)
+    assert signal.divergence(logp, other, weight)[0].item() == pytest.approx(20 / 3)
 
 
 def test_divergence_estimates_match_the_exact_divergence_on_average() -> None:
@@ -103,8 +103,8 @@ def test_divergence_estimates_match_the_exact_divergence_on_average() -> None:
     q = torch.tensor([0.4, 0.4, 0.2], dtype=torch.float64)
     taken = torch.multinomial(p, 200_000, replacement=True, generator=generator)
     exact = (p * (p / q).log()).sum().item()
-    valid = torch.ones(len(taken), dtype=torch.bool)
-    k1, k2, k3 = signal.divergence(p.log()[taken].float(), q.log()[taken].float(), valid).tolist()
+    weight = torch.ones(len(taken))
+    k1, k2, k3 = signal.divergence(p.log()[taken].float(), q.log()[taken].float(), weight).tolist()
     assert k1 == pytest.approx(exact, abs=2e-3)
     assert k3 == pytest.approx(exact, abs=2e-4)
     assert k2 == pytest.approx(exact, rel=0.1)  # biased, in the second order only
@@ -113,7 +113,7 @@ def test_divergence_estimates_match_the_exact_divergence_on_average() -> None:
 @pytest.mark.parametrize("count", [0, 1, 2, 50])
 def test_spread_is_the_population_form(count: int) -> None:
     values = torch.randn(count, generator=torch.Generator().manual_seed(0)) + 1000
-    mean, deviation = signal.spread(values, torch.ones(count, dtype=torch.bool)).tolist()
+    mean, deviation = signal.spread(values, torch.ones(count)).tolist()
     if count == 0:
         assert math.isnan(mean)
     else:

@@ -108,7 +108,7 @@ def test_rows_picked_by_index_read_as_they_do_alone() -> None:
 
 def test_no_token_gives_no_reading() -> None:
     assert tokens.scan(torch.empty(0, 10)).shape == (4, 0)
-    none = tokens.policy(torch.empty(4, 0), torch.empty(0, dtype=torch.bool), 10)
+    none = tokens.policy(torch.empty(4, 0), torch.empty(0), 10)
     assert none.shape == (len(tokens.YIELDS),)
     assert none.isnan().all()
 
@@ -119,31 +119,31 @@ def test_one_hot_and_flat_logits_read_zero_and_the_maximum() -> None:
     read = dict(
         zip(
             tokens.YIELDS,
-            tokens.policy(tokens.scan(certain), torch.ones(4, dtype=torch.bool), 10).tolist(),
+            tokens.policy(tokens.scan(certain), torch.ones(4), 10).tolist(),
             strict=True,
         )
     )
     assert (read["policy_entropy"], read["policy_varentropy"], read["policy_top1"]) == (0.0, 0.0, 1.0)
     assert (read["policy_top1_above_99"], read["policy_lse"]) == (1.0, 1000.0)
-    flat = tokens.policy(tokens.scan(torch.full((4, 10), -3.0)), torch.ones(4, dtype=torch.bool), 10)
+    flat = tokens.policy(tokens.scan(torch.full((4, 10), -3.0)), torch.ones(4), 10)
     assert flat[0].item() == pytest.approx(math.log(10), abs=1e-6)
-    assert flat[1].item() == pytest.approx(1.0, abs=1e-6)
+    assert flat[tokens.YIELDS.index("policy_entropy_normalized")].item() == pytest.approx(1.0, abs=1e-6)
 
 
 def test_the_family_is_the_masked_mean_and_the_quantiles_of_the_definition() -> None:
     logits = typical(200, 50, peak=4)
     valid = torch.rand(200, generator=torch.Generator().manual_seed(1)) > 0.3
     logits[~valid] = math.nan  # what is masked may be anything
-    read = tokens.policy(tokens.scan(logits), valid, 50).double().numpy()
+    read = tokens.policy(tokens.scan(logits), valid.float(), 50).double().numpy()
     entropy, varentropy, top, lse = by_definition(logits[valid])
     expected = [
         entropy.mean(),
-        entropy.mean() / math.log(50),
         varentropy.mean(),
         top.mean(),
-        (top > 0.99).mean(),
         lse.mean(),
+        (top > 0.99).mean(),
         *np.quantile(entropy, tokens.LEVELS),
+        entropy.mean() / math.log(50),
     ]
     assert np.allclose(read, expected, rtol=2e-6, atol=2e-6)
 
@@ -151,7 +151,7 @@ def test_the_family_is_the_masked_mean_and_the_quantiles_of_the_definition() -> 
 def test_bad_tokens_are_left_out_until_they_are_the_majority() -> None:
     logits = typical(10, 50, peak=4)
     logits[:5, 0] = math.nan
-    valid = torch.ones(10, dtype=torch.bool)
+    valid = torch.ones(10)
     half = tokens.policy(tokens.scan(logits), valid, 50)
     assert half[0].item() == pytest.approx(by_definition(logits[5:])[0].mean(), rel=1e-6)
     logits[5, 0] = math.nan
@@ -166,17 +166,19 @@ def test_quantiles_are_those_of_numpy(count: int) -> None:
     valid[torch.randperm(count * 2, generator=generator)[:count]] = True
     levels = (0.0, 0.05, 0.5, 0.8, 1.0)
     expected = np.quantile(values[valid].double().numpy(), levels)
-    assert np.allclose(masked.quantiles(values, valid, levels).numpy(), expected, atol=1e-6)
+    assert np.allclose(
+        masked.quantiles(values, valid.float(), valid.float().sum(), levels).numpy(), expected, atol=1e-6
+    )
 
 
 def test_a_sample_has_no_row_twice_and_takes_masked_rows_last() -> None:
     generator = torch.Generator().manual_seed(0)
     valid = torch.rand(1000, generator=generator) > 0.5
     uniform = torch.rand(1000, generator=generator)
-    picked = masked.sample(valid, uniform, 300)
+    picked = masked.sample(valid.float(), uniform, 300)
     assert len(picked.unique()) == 300
     assert valid[picked].all()
-    everyone = masked.sample(valid, uniform, int(valid.sum()) + 10)
+    everyone = masked.sample(valid.float(), uniform, int(valid.sum()) + 10)
     assert valid[everyone].sum() == valid.sum()
 
 
@@ -185,7 +187,7 @@ def test_a_sample_estimates_the_mean_without_bias() -> None:
     values = torch.rand(2000, generator=generator)
     valid = values > 0.3
     means = [
-        values[masked.sample(valid, torch.rand(2000, generator=generator), 100)].mean().item()
+        values[masked.sample(valid.float(), torch.rand(2000, generator=generator), 100)].mean().item()
         for _ in range(200)
     ]
     assert np.mean(means) == pytest.approx(

@@ -22,8 +22,8 @@ def collapse(rows: Rows) -> Tensor:
     width = rows.x.shape[1]
     unit_SD = rows.x * rows.square.clamp_min(TINY).rsqrt().unsqueeze(1)
     sum_D = unit_SD.sum(0)
-    centred_SD = (unit_SD - sum_D / rows.count.clamp_min(1.0)) * rows.good.unsqueeze(1)
-    deviation_D = (centred_SD.square().sum(0) / rows.count).sqrt()
+    centred_SD = unit_SD.sub_(sum_D / rows.count.clamp_min(1.0)).mul_(rows.good.unsqueeze(1))
+    deviation_D = (centred_SD.square_().sum(0) / rows.count).sqrt()
     spread = deviation_D.mean() * math.sqrt(width)
 
     directed = (rows.good * (rows.square > 0)).sum()
@@ -44,20 +44,17 @@ def collapse(rows: Rows) -> Tensor:
     return torch.cat([values, rows.count.unsqueeze(0)])
 
 
-def alignment(a_ND: Tensor, b_ND: Tensor, valid_N: Tensor) -> Tensor:
+def alignment(a_ND: Tensor, b_ND: Tensor, weight_N: Tensor) -> Tensor:
     """Mean squared distance between the unit-length rows of two views of the same samples."""
-    norm_N = (
-        torch.linalg.vector_norm(a_ND, dim=1, dtype=torch.float32),
-        torch.linalg.vector_norm(b_ND, dim=1, dtype=torch.float32),
-    )
-    good_N = valid_N & norm_N[0].isfinite() & norm_N[1].isfinite()
-    unit = [
-        x.float() / norm.clamp_min(TINY).unsqueeze(1) for x, norm in zip((a_ND, b_ND), norm_N, strict=True)
-    ]
-    distance_N = (unit[0] - unit[1]).square().sum(1)
-    return masked.unless_mostly_bad(masked.mean(distance_N, good_N), valid_N.sum(), good_N.sum()).unsqueeze(0)
+    norms = [torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32) for x in (a_ND, b_ND)]
+    unit = [x.float() / norm.clamp_min(TINY) for x, norm in zip((a_ND, b_ND), norms, strict=True)]
+    distance_N = (unit[0] - unit[1]).square_().sum(1)
+    good_N = weight_N * masked.finite(norms[0] + norms[1]).squeeze(1)
+    count = good_N.sum()
+    value = masked.mean(distance_N, good_N, count)
+    return masked.unless_mostly_bad(value, weight_N.sum(), count).unsqueeze(0)
 
 
 def nonfinite(x: Tensor) -> Tensor:
     """How many values of a tensor are NaN or infinite, as a float of shape [1]."""
-    return torch.nan_to_num(x - x, nan=1.0).sum(dtype=torch.float32).unsqueeze(0)  # x − x is 0 or NaN
+    return (x - x).nan_to_num_(nan=1.0).sum(dtype=torch.float32).unsqueeze(0)  # x − x is 0 or NaN

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from . import masked
 
+TINY = torch.finfo(torch.float32).smallest_normal  # the least reward above zero
 YIELDS = ("zero_variance_groups", "zero_variance_all_high", "zero_variance_all_low")
 
 
@@ -27,22 +28,23 @@ def zero_variance(reward_N: Tensor, group_N: Tensor) -> Tensor:
         return reward_N.new_full((len(YIELDS),), math.nan, dtype=torch.float32)
     group_N, order_N = group_N.sort(stable=True)
     reward_N = reward_N.float().gather(0, order_N)
-    finite_N = reward_N.isfinite()
+    wrong_N = masked.finite(reward_N).logical_not()
     first_N = torch.searchsorted(group_N, group_N)
     beyond_N = torch.searchsorted(group_N, group_N, right=True)
 
-    def within(flag_N: Tensor) -> Tensor:  # how many members of one's own group carry the flag
-        running = torch.cat([flag_N.new_zeros(1, dtype=torch.int64), flag_N.cumsum(0)])
-        return running.gather(0, beyond_N) - running.gather(0, first_N)
-
+    # How many members of one's own group are not finite, and how many differ from its first: sums up to its end less
+    # sums up to its beginning.
+    flags_2N = torch.stack([wrong_N, reward_N != reward_N.gather(0, first_N)])
+    sums = torch.cat([flags_2N.new_zeros((2, 1), dtype=torch.int64), flags_2N.cumsum(1)], 1)
+    none_2N = sums.index_select(1, beyond_N) == sums.index_select(1, first_N)
+    sound_N, constant_N = none_2N.unbind(0)
     leads_N = first_N == torch.arange(len(first_N), device=first_N.device)
-    counted_N = leads_N & (beyond_N - first_N >= 2) & (within(finite_N.logical_not()) == 0)
-    constant_N = within(reward_N != reward_N.gather(0, first_N)) == 0
+    counted_N = (leads_N & (beyond_N - first_N >= 2) & sound_N).float()
 
-    safe_N = reward_N.masked_fill(finite_N.logical_not(), 0.0)
-    largest = reward_N.masked_fill(finite_N.logical_not(), -torch.inf).amax()
-    smallest = reward_N.masked_fill(finite_N.logical_not(), torch.inf).amin()
-    high_N = torch.where(largest == smallest, safe_N > 0, safe_N >= 0.5 * smallest + 0.5 * largest)
-    rows_KN = torch.stack([constant_N, constant_N & high_N, constant_N & high_N.logical_not()]).float()
-    asked = torch.ones_like(finite_N).sum()
-    return masked.unless_mostly_bad(masked.mean(rows_KN, counted_N), asked, finite_N.sum())
+    largest = reward_N.masked_fill(wrong_N, -torch.inf).amax()
+    smallest = reward_N.masked_fill(wrong_N, torch.inf).amin()
+    middle = torch.where(largest == smallest, TINY, 0.5 * smallest + 0.5 * largest)
+    high_N = reward_N >= middle
+    rows_3N = torch.stack([constant_N, constant_N & high_N, constant_N > high_N]).float()
+    shares = masked.mean(rows_3N, counted_N, counted_N.sum())
+    return shares.masked_fill(2 * wrong_N.sum() > len(first_N), math.nan)

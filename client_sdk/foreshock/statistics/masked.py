@@ -1,4 +1,4 @@
-"""Which rows count and what they average to: a mask is a weight here, never an index, so no shape depends on data.
+"""Which rows count and what they average to: a mask is a weight of 0 or 1, never an index, so no shape depends on data.
 
 Shape suffixes: N rows or tokens, K quantities, S sampled rows.
 """
@@ -12,39 +12,43 @@ import torch
 from torch import Tensor
 
 
-def mean(x_KN: Tensor, valid_N: Tensor) -> Tensor:
-    """Mean over the valid entries of the last axis; NaN when there is none, and no other entry is looked at."""
-    total_K = x_KN.masked_fill(valid_N.logical_not(), 0.0).sum(-1)
-    return total_K / valid_N.sum()
+def finite(x: Tensor) -> Tensor:
+    """Where a tensor is neither NaN nor infinite."""
+    return (x - x) == 0  # half the operators of isfinite
 
 
-def spread(x_N: Tensor, valid_N: Tensor) -> Tensor:
-    """Mean and population standard deviation of the valid entries, stacked; NaN deviation with fewer than two."""
-    count = valid_N.sum()
-    x_N = x_N.masked_fill(valid_N.logical_not(), 0.0)
-    centre = x_N.sum() / count
-    deviation = ((x_N - centre).masked_fill(valid_N.logical_not(), 0.0).square().sum() / count).sqrt()
+def mean(x_KN: Tensor, weight_N: Tensor, count: Tensor) -> Tensor:
+    """Mean of the last axis over the entries of weight one, ``count`` of them; NaN when there is none.
+
+    Entries of weight zero may hold anything; those of weight one are finite.
+    """
+    return (torch.nan_to_num(x_KN, 0.0, 0.0, 0.0) * weight_N).sum(-1) / count
+
+
+def spread(x_N: Tensor, weight_N: Tensor, count: Tensor) -> Tensor:
+    """Mean and population standard deviation of the entries of weight one, stacked; NaN deviation with fewer than two."""
+    x_N = torch.nan_to_num(x_N, 0.0, 0.0, 0.0)
+    centre = (x_N * weight_N).sum() / count
+    deviation = ((x_N - centre).square_().mul_(weight_N).sum() / count).sqrt()
     return torch.stack([centre, deviation.masked_fill(count < 2, math.nan)])
 
 
-def quantiles(x_N: Tensor, valid_N: Tensor, levels: Sequence[float]) -> Tensor:
-    """Quantiles of the valid entries, linear between ranks; NaN when there is none."""
+def quantiles(x_N: Tensor, weight_N: Tensor, count: Tensor, levels: Sequence[float]) -> Tensor:
+    """Quantiles of the entries of weight one, linear between ranks; NaN when there is none."""
     if x_N.numel() == 0:
         return x_N.new_full((len(levels),), math.nan)
-    ordered_N = x_N.masked_fill(valid_N.logical_not(), math.inf).sort().values
-    last = (valid_N.sum() - 1).clamp_min(0)
-    rank_K = torch.stack([last * level for level in levels])
-    below_K = rank_K.floor()
-    low_K = below_K.long()
-    high_K = torch.minimum(low_K + 1, last)
+    ordered_N = x_N.masked_fill(weight_N == 0, math.inf).sort().values
+    last = count - 1
+    rank_K = torch.stack([last * level for level in levels]).clamp_min_(0.0)
+    low_K = rank_K.long()
+    high_K = torch.minimum(low_K + 1, last.long().clamp_min(0))
     floor_K, ceiling_K = ordered_N.gather(0, low_K), ordered_N.gather(0, high_K)
-    value_K = torch.lerp(floor_K, ceiling_K, (rank_K - below_K).to(floor_K.dtype))
-    return value_K.masked_fill(valid_N.sum() == 0, math.nan)
+    return torch.lerp(floor_K, ceiling_K, rank_K - low_K).masked_fill(count == 0, math.nan)
 
 
-def sample(valid_N: Tensor, uniform_N: Tensor, size: int) -> Tensor:
-    """Positions of ``size`` rows drawn without replacement, valid ones first; the rest keep weight zero."""
-    return torch.where(valid_N, uniform_N, -1.0).topk(size, sorted=False).indices
+def sample(weight_N: Tensor, uniform_N: Tensor, size: int) -> Tensor:
+    """Positions of ``size`` rows drawn without replacement, those of weight one first; the others keep weight zero."""
+    return torch.where(weight_N > 0, uniform_N, -1.0).topk(size, sorted=False).indices
 
 
 def unless_mostly_bad(values_K: Tensor, asked: Tensor, good: Tensor) -> Tensor:

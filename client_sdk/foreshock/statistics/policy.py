@@ -15,6 +15,7 @@ from foreshock.series import SeriesSpec
 from . import groups, masked, signal, tokens
 from .table import STATISTICS
 
+LOG_PROBABILITIES = ("logprobs", "old_logprobs", "ref_logprobs")
 PLACE = "policy"  # of the counts; the entropies themselves are the run's, and have no place
 
 
@@ -45,57 +46,52 @@ def measure(given: Mapping[str, Tensor], tokens_at_most: int) -> Tensor:
     sequence when their number divides that of the tokens; ``rewards`` and ``groups`` per sequence. With ``uniform``
     [N], that many random numbers, at most ``tokens_at_most`` of the tokens are measured.
     """
-    logits_NV, valid_N = given["logits"], given["valid"]
+    logits_NV, weight_N = given["logits"], given["valid"].float()
+    everyone_N = weight_N
     advantage = given.get("advantages")
     advantage_N = advantage
     if advantage is not None and len(advantage) != len(logits_NV):
         advantage_N = advantage.unsqueeze(1).expand(-1, len(logits_NV) // len(advantage)).reshape(-1)
-    per_token = {name: given[name] for name in ("logprobs", "old_logprobs", "ref_logprobs") if name in given}
+    per_token = {name: given[name] for name in LOG_PROBABILITIES if name in given}
     if "actions" in given and "logprobs" not in given:
         per_token["chosen"] = signal.chosen(logits_NV, given["actions"])
     if advantage_N is not None:
         per_token["advantages"] = advantage_N
     rows_S = None
     if "uniform" in given and tokens_at_most < len(logits_NV):
-        rows_S = masked.sample(valid_N, given["uniform"], tokens_at_most)
-        valid_N = valid_N.index_select(0, rows_S)
+        rows_S = masked.sample(weight_N, given["uniform"], tokens_at_most)
+        weight_N = weight_N.index_select(0, rows_S)
         per_token = {name: value.index_select(0, rows_S) for name, value in per_token.items()}
+    per_token = {name: value.float() for name, value in per_token.items()}
 
     scanned = tokens.scan(logits_NV, rows_S)
     entropy_N, _, _, lse_N = scanned.unbind(0)
-    parts = [tokens.policy(scanned, valid_N, logits_NV.shape[1])]
-    wrong = []
-    logp_N = per_token.get("logprobs")
-    if logp_N is None and "chosen" in per_token:
-        logp_N = per_token["chosen"] - lse_N
+    parts = [tokens.policy(scanned, weight_N, logits_NV.shape[1])]
+    logp_N = per_token["chosen"] - lse_N if "chosen" in per_token else per_token.get("logprobs")
     if logp_N is not None:
-        logp_N = logp_N.float()
-        if advantage is not None:
-            parts.append(signal.covariance(logp_N, per_token["advantages"].float(), valid_N))
-        if "ref_logprobs" in given:
-            parts.append(signal.divergence(logp_N, per_token["ref_logprobs"].float(), valid_N))
-        if "old_logprobs" in given:
-            k1, _, k3 = signal.divergence(logp_N, per_token["old_logprobs"].float(), valid_N).unbind(0)
-            parts.append(torch.stack([k1, k3]))
-    wrong += [
-        signal.bad(per_token[name], valid_N)
-        for name in ("logprobs", "old_logprobs", "ref_logprobs")
-        if name in given
-    ]
+        if "advantages" in per_token:
+            parts.append(signal.covariance(logp_N, per_token["advantages"], weight_N))
+        if "ref_logprobs" in per_token:
+            parts.append(signal.divergence(logp_N, per_token["ref_logprobs"], weight_N))
+        if "old_logprobs" in per_token:
+            k1, _, k3 = signal.divergence(logp_N, per_token["old_logprobs"], weight_N).split(1)
+            parts += [k1, k3]
+    wrong = []
+    if told := [per_token[name] for name in LOG_PROBABILITIES if name in per_token]:
+        wrong.append(signal.bad(torch.stack(told), weight_N))
     if advantage is not None:
-        everyone = (
-            given["valid"] if advantage_N is advantage else torch.ones_like(advantage, dtype=torch.bool)
-        )
-        parts.append(signal.spread(advantage.float(), everyone).narrow(0, 1, 1))
-        wrong.append(signal.bad(advantage, everyone))
+        advantage = advantage.float()
+        counts = everyone_N if len(advantage) == len(logits_NV) else torch.ones_like(advantage)
+        parts.append(signal.spread(advantage, counts).narrow(0, 1, 1))
+        wrong.append(signal.bad(advantage, counts))
     if "rewards" in given:
         reward = given["rewards"].float()
-        everyone = torch.ones_like(reward, dtype=torch.bool)
-        parts.append(signal.spread(reward, everyone))
+        counts = torch.ones_like(reward)
+        parts.append(signal.spread(reward, counts))
         if "groups" in given:
             parts.append(groups.zero_variance(reward, given["groups"]))
-        wrong.append(signal.bad(reward, everyone))
-    parts.append(signal.bad(entropy_N, valid_N))
+        wrong.append(signal.bad(reward, counts))
+    parts.append(signal.bad(entropy_N, weight_N))
     if wrong:
         parts.append(torch.cat(wrong).sum(0, keepdim=True))
     return torch.cat(parts)

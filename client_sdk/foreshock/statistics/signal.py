@@ -28,38 +28,38 @@ def chosen(logits_NV: Tensor, actions_N: Tensor) -> Tensor:
     return logits_NV.gather(1, index_N1).squeeze(1).float().masked_fill(known_N.logical_not(), math.nan)
 
 
-def covariance(logp_N: Tensor, advantage_N: Tensor, valid_N: Tensor) -> Tensor:
+def covariance(logp_N: Tensor, advantage_N: Tensor, weight_N: Tensor) -> Tensor:
     """Mean of (ln π − mean)(A − mean) over tokens, and the shares of tokens where that product exceeds 1 and 5.
 
     Positive: the update raises what is already likely, so entropy falls (ΔH ≈ −η Cov).
     """
-    good_N = valid_N & logp_N.isfinite() & advantage_N.isfinite()
-    pair_KN = torch.stack([logp_N, advantage_N])
-    centred_KN = pair_KN - masked.mean(pair_KN, good_N).unsqueeze(1)
-    product_N = centred_KN.prod(0)
-    rows_KN = torch.stack(
-        [product_N, (product_N > 1.0).to(product_N.dtype), (product_N > 5.0).to(product_N.dtype)]
-    )
-    return masked.unless_mostly_bad(masked.mean(rows_KN, good_N), valid_N.sum(), good_N.sum())
+    good_N = weight_N * masked.finite(logp_N + advantage_N)
+    asked, count = weight_N.sum(), good_N.sum()
+    pair_2N = torch.stack([logp_N, advantage_N])
+    product_N = (pair_2N - masked.mean(pair_2N, good_N, count).unsqueeze(1)).prod(0)
+    rows_3N = torch.stack([product_N, (product_N > 1.0).float(), (product_N > 5.0).float()])
+    return masked.unless_mostly_bad(masked.mean(rows_3N, good_N, count), asked, count)
 
 
-def divergence(logp_N: Tensor, other_N: Tensor, valid_N: Tensor) -> Tensor:
+def divergence(logp_N: Tensor, other_N: Tensor, weight_N: Tensor) -> Tensor:
     """k1, k2, k3 of KL(π ‖ other) from tokens sampled under π, with k1 = ln π − ln other clamped to ±20.
 
     The sign is that of π: k1 is positive on average when the policy has moved away from ``other``.
     """
-    k1_N = (logp_N - other_N).clamp(-CLAMP, CLAMP)
-    good_N = valid_N & k1_N.isnan().logical_not()
-    rows_KN = torch.stack([k1_N, 0.5 * k1_N * k1_N, torch.expm1(-k1_N) + k1_N])
-    return masked.unless_mostly_bad(masked.mean(rows_KN, good_N), valid_N.sum(), good_N.sum())
+    k1_N = (logp_N - other_N).clamp_(-CLAMP, CLAMP)
+    good_N = weight_N * (k1_N == k1_N)  # NaN is not itself
+    asked, count = weight_N.sum(), good_N.sum()
+    rows_3N = torch.stack([k1_N, 0.5 * k1_N * k1_N, torch.expm1(-k1_N) + k1_N])
+    return masked.unless_mostly_bad(masked.mean(rows_3N, good_N, count), asked, count)
 
 
-def spread(x_N: Tensor, valid_N: Tensor) -> Tensor:
-    """Mean and population standard deviation over the valid, finite entries."""
-    good_N = valid_N & x_N.isfinite()
-    return masked.unless_mostly_bad(masked.spread(x_N, good_N), valid_N.sum(), good_N.sum())
+def spread(x_N: Tensor, weight_N: Tensor) -> Tensor:
+    """Mean and population standard deviation over the finite entries of weight one."""
+    good_N = weight_N * masked.finite(x_N)
+    count = good_N.sum()
+    return masked.unless_mostly_bad(masked.spread(x_N, good_N, count), weight_N.sum(), count)
 
 
-def bad(x_N: Tensor, valid_N: Tensor) -> Tensor:
-    """How many valid entries are NaN or infinite, as a float of shape [1]."""
-    return (valid_N & x_N.isfinite().logical_not()).sum().to(torch.float32).unsqueeze(0)
+def bad(x_KN: Tensor, weight_N: Tensor) -> Tensor:
+    """How many entries of weight one are NaN or infinite, as a float of shape [1]."""
+    return (weight_N * ((x_KN - x_KN) != 0)).sum().unsqueeze(0)  # NaN differs from everything

@@ -36,10 +36,10 @@ def gram(rows: Rows, dtype: torch.dtype) -> tuple[Tensor, Tensor, Shape]:
         kept = torch.arange(COLUMNS, device=x_SD.device).mul(x_SD.shape[1] / COLUMNS).long()
         x_SD, mean_D = x_SD.index_select(1, kept), mean_D.index_select(0, kept)
         native_SD = None if native_SD is None else native_SD.index_select(1, kept)
-        square_S = torch.linalg.vecdot(x_SD, x_SD)
+        square_S = torch.linalg.vector_norm(x_SD, dim=1).square()
     height, width = x_SD.shape
     dual = height < width
-    centred_SD = (x_SD - mean_D) * rows.good.unsqueeze(1)
+    centred_SD = (x_SD - mean_D).mul_(rows.good.unsqueeze(1))
     exact = native_SD is not None and _half_product is not None
     shape = Shape(height, width, centred=not exact, rounding=ROUNDING.get(dtype, FLOAT32))
     factor_SD = native_SD if native_SD is not None and exact else centred_SD
@@ -62,7 +62,7 @@ def gram(rows: Rows, dtype: torch.dtype) -> tuple[Tensor, Tensor, Shape]:
         uncentred = own
         centred = (matrix_MM - _of_mean(first, second, third, dual)).square().sum()
     energy = square_S.sum()
-    remaining_S = torch.linalg.vecdot(centred_SD, centred_SD)
+    remaining_S = torch.linalg.vector_norm(centred_SD, dim=1).square()
     remaining = remaining_S.sum()
     ratios = torch.stack(
         [

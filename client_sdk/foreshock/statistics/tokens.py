@@ -20,12 +20,12 @@ NOTHING = -200.0  # exp() of it is 0 in float32, and 0 times it is 0: the same a
 LEVELS = tuple(percentile / 100 for percentile in ENTROPY_PERCENTILES)
 YIELDS = (
     "policy_entropy",
-    "policy_entropy_normalized",
     "policy_varentropy",
     "policy_top1",
-    "policy_top1_above_99",
     "policy_lse",
+    "policy_top1_above_99",
     *(f"policy_entropy_p{percentile:02d}" for percentile in ENTROPY_PERCENTILES),
+    "policy_entropy_normalized",
 )
 
 
@@ -64,8 +64,7 @@ def _scan_rows(logits_RV: Tensor, picked_R: Tensor | None, columns: int) -> Tens
         centre_R = top_R.masked_fill(top_R == -math.inf, 0.0)  # all -inf so far: -inf − (-inf) would be NaN
         y = (chunk - centre_R.unsqueeze(1)).clamp_min_(NOTHING)
         w = y.exp()
-        wy = w * y
-        sums = w.sum(1), wy.sum(1), wy.mul_(y).sum(1)
+        sums = w.sum(1), w.mul_(y).sum(1), w.mul_(y).sum(1)
         if peak is not None and total is not None and first is not None and second is not None:
             empty_R = peak == -math.inf
             shift_R = (peak - centre_R).masked_fill(empty_R, 0.0)
@@ -85,16 +84,15 @@ def _scan_rows(logits_RV: Tensor, picked_R: Tensor | None, columns: int) -> Tens
     return torch.stack([entropy_R, varentropy_R, total.reciprocal(), peak + log_total_R])
 
 
-def policy(scanned_FN: Tensor, valid_N: Tensor, vocabulary: int) -> Tensor:
-    """The policy-entropy family over the valid tokens whose logits are finite, in the order of YIELDS.
-
-    The number of valid tokens left out is what `signal.nonfinite` counts.
-    """
+def policy(scanned_FN: Tensor, weight_N: Tensor, vocabulary: int) -> Tensor:
+    """The policy-entropy family over the tokens of weight one whose logits are finite, in the order of YIELDS."""
     entropy_N, _, top_N, _ = scanned_FN.unbind(0)
-    good_N = valid_N & entropy_N.isfinite()
-    rows = torch.cat([scanned_FN, (top_N > 0.99).to(top_N.dtype).unsqueeze(0)])
-    entropy, varentropy, top, lse, above = masked.mean(rows, good_N).unbind(0)
+    good_N = weight_N * (
+        entropy_N == entropy_N
+    )  # a token whose logits are not finite reads NaN, which is not itself
+    asked, count = weight_N.sum(), good_N.sum()
+    means = masked.mean(torch.cat([scanned_FN, (top_N > 0.99).unsqueeze(0)]), good_N, count)
     most = math.log(vocabulary) if vocabulary > 1 else math.nan
-    values = torch.stack([entropy, entropy / most, varentropy, top, above, lse])
-    values = torch.cat([values, masked.quantiles(entropy_N, good_N, LEVELS)])
-    return masked.unless_mostly_bad(values, valid_N.sum(), good_N.sum())
+    levels = masked.quantiles(entropy_N, good_N, count, LEVELS)
+    values = torch.cat([means, levels, means.narrow(0, 0, 1) / most])
+    return masked.unless_mostly_bad(values, asked, count)

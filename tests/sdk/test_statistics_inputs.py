@@ -1,0 +1,309 @@
+"""What a training loop may hand to the instruments, in which shapes, and what it is told when something does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from foreshock.finish import StepRow
+from foreshock.observe import FRAMES, Instruments
+
+torch.set_num_threads(1)
+N, T, V = 6, 5, 11
+
+
+class Watching(Instruments):
+    """Instruments that return a step's readings by series key."""
+
+    def __init__(self, **every: int) -> None:
+        self.rows: list[StepRow] = []
+        super().__init__(every=every or None, on_row=self.rows.append)
+
+    def readings(self) -> dict[str, float]:
+        self.rows.clear()
+        self.step(0, 0.0)
+        return {
+            spec.key: value
+            for row in self.rows
+            for spec, value in zip(row.frame.series, row.completed().tolist(), strict=True)
+        }
+
+
+@pytest.fixture
+def instruments(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watching]:
+    monkeypatch.setenv("FORESHOCK_STRICT", "1")
+    made = Watching()
+    yield made
+    made.close(0)
+
+
+def batch() -> dict[str, Any]:
+    g = torch.Generator().manual_seed(0)
+    return {
+        "logits": torch.randn(N, T, V, generator=g),
+        "mask": torch.rand(N, T, generator=g) > 0.3,
+        "actions": torch.randint(0, V, (N, T), generator=g),
+        "old_logprobs": -torch.rand(N, T, generator=g),
+        "ref_logprobs": -torch.rand(N, T, generator=g),
+        "advantages": torch.randn(N, generator=g),
+        "rewards": torch.randint(0, 2, (N,), generator=g).float(),
+        "groups": torch.tensor([5, 5, 9, 9, 7, 7]),
+    }
+
+
+def read(instruments: Watching, given: dict[str, Any]) -> dict[str, float]:
+    instruments.observe_policy(given.pop("logits"), **given)
+    return instruments.readings()
+
+
+def test_shapes_that_mean_the_same_read_the_same(instruments: Watching) -> None:
+    first = read(instruments, batch())
+    variants: list[dict[str, Any]] = [
+        {"mask": batch()["mask"].long()},
+        {"mask": batch()["mask"].double()},
+        {"advantages": batch()["advantages"].unsqueeze(1).expand(N, T)},
+        {"groups": 2},
+        {"actions": batch()["actions"].to(torch.int32)},
+        {"logits": batch()["logits"].requires_grad_()},
+        {"logits": batch()["logits"].transpose(0, 1).contiguous().transpose(0, 1)},
+        {"logprobs": batch()["logits"].log_softmax(-1).gather(2, batch()["actions"].unsqueeze(2)).squeeze(2)},
+    ]
+    for variant in variants:
+        second = read(instruments, {**batch(), **variant})
+        for key in first.keys() - {"advantage_std"}:  # over sequences or over tokens
+            assert second[key] == pytest.approx(first[key], rel=1e-5, abs=1e-6), (variant.keys(), key)
+
+
+def test_flat_tokens_read_as_sequences_do(instruments: Watching) -> None:
+    given = batch()
+    first = read(instruments, {**given})
+    flat = {
+        name: value.reshape(N * T, *value.shape[2:]) for name, value in batch().items() if value.dim() > 1
+    }
+    flat["advantages"] = given["advantages"].repeat_interleave(T)
+    second = read(instruments, flat)
+    for key in second.keys() - {"advantage_std"}:
+        assert second[key] == pytest.approx(first[key], rel=1e-5, abs=1e-6), key
+
+
+def test_without_a_mask_every_token_counts(instruments: Watching) -> None:
+    given = {name: value for name, value in batch().items() if name != "mask"}
+    everyone = read(instruments, {**given, "mask": torch.ones(N, T, dtype=torch.bool)})
+    assert read(instruments, given) == everyone
+
+
+def test_a_fully_masked_batch_reads_nan_and_not_zero(instruments: Watching) -> None:
+    values = read(instruments, {**batch(), "mask": torch.zeros(N, T)})
+    for key in ("policy_entropy", "policy_entropy_p50", "policy_cov", "kl_ref_k3"):
+        assert values[key] != values[key], key
+    assert values["nonfinite_count{place=policy,tensor=logits}"] == 0
+
+
+def test_an_empty_batch_is_no_fault(instruments: Watching) -> None:
+    values = read(instruments, {"logits": torch.empty(0, T, V), "rewards": torch.empty(0), "groups": 1})
+    assert values["policy_entropy"] != values["policy_entropy"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"logits": torch.zeros(3)}, r"logits has shape \[3\]; pass \[sequences, tokens, vocabulary\] or"),
+        ({"logits": torch.zeros(N, T, V).long()}, "the model's scores before softmax, not token ids"),
+        ({"logits": [[1.0]]}, r"logits is a list; pass a torch tensor: torch\.as_tensor\(logits\)"),
+        ({"mask": torch.ones(N)}, rf"mask has shape \[{N}\], but the logits cover \[{N}, {T}\] tokens"),
+        (
+            {"actions": torch.zeros(N, T - 1).long()},
+            r"pass logits\[\.\.\., :-1, :\] with tokens\[\.\.\., 1:\]",
+        ),
+        ({"actions": torch.zeros(N, T)}, "pass the ids of the tokens taken, as integers"),
+        (
+            {"advantages": torch.zeros(T)},
+            rf"pass \[{N}, {T}\] \(one per token\) or \[{N}\] \(one per sequence\)",
+        ),
+        ({"rewards": torch.zeros(N, T)}, r"pass one number per sequence, \[sequences\]"),
+        ({"groups": 4}, f"groups=4 does not divide the {N} rewards; pass the size of a group"),
+        (
+            {"groups": torch.zeros(N)},
+            rf"pass one integer per reward, \[{N}\], equal for rewards of one prompt",
+        ),
+        ({"rewards": None}, r"pass rewards=\[sequences\] with it"),
+    ],
+)
+def test_what_does_not_fit_is_answered_with_what_to_pass(
+    instruments: Watching, change: dict[str, Any], told: str
+) -> None:
+    given = {**batch(), **change}
+    with pytest.raises(ValueError, match=told):
+        instruments.observe_policy(given.pop("logits"), **given)
+    assert "policy_entropy" in read(instruments, batch())  # and the next batch is measured
+
+
+def test_a_batch_larger_than_the_sample_is_sampled(instruments: Watching) -> None:
+    values = read(instruments, {"logits": torch.zeros(100, 100, 7), "mask": torch.ones(100, 100)})
+    assert values["policy_entropy"] == pytest.approx(1.9459101, abs=1e-6)
+
+
+# -- features and views ------------------------------------------------------------------------------------------------
+
+
+def test_features_of_any_leading_shape_are_rows_and_masks_fit_them(instruments: Watching) -> None:
+    h = torch.randn(4, 6, 8, generator=torch.Generator().manual_seed(0))
+    mask = torch.arange(24).reshape(4, 6) % 3 > 0
+    instruments.observe_features("h", h, mask=mask)
+    first = instruments.readings()
+    instruments.observe_features("h", h.reshape(24, 8)[mask.flatten()])
+    assert instruments.readings() == pytest.approx(first, rel=1e-4)
+    assert first["n_eff{place=h}"] == 16
+
+
+def test_views_read_each_alone_and_the_pair(instruments: Watching) -> None:
+    z1 = torch.randn(40, 8, generator=torch.Generator().manual_seed(0))
+    instruments.observe_views(z1, 2 * z1)
+    values = instruments.readings()
+    assert values["alignment{place=views}"] == pytest.approx(0, abs=1e-6)
+    assert values["effective_rank{centered=true,place=views.a}"] == pytest.approx(
+        values["effective_rank{centered=true,place=views.b}"], rel=1e-5
+    )
+    instruments.observe_views(z1, torch.ones(40, 8), name="ssl")
+    assert instruments.readings()["embedding_std{place=ssl.b}"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (
+            lambda i: i.observe_features("h", torch.zeros(3)),
+            r"pass \[rows, width\] or \[batch, tokens, width\]",
+        ),
+        (
+            lambda i: i.observe_features("h", torch.zeros(3, 4).long()),
+            "features is torch.int64; pass a floating tensor",
+        ),
+        (
+            lambda i: i.observe_features("h", torch.zeros(3, 4), mask=torch.ones(4)),
+            r"one entry per row of the features, \[3\]",
+        ),
+        (
+            lambda i: i.observe_features("h", torch.zeros(3, 4), labels=torch.ones(3)),
+            "pass class numbers, as integers",
+        ),
+        (
+            lambda i: i.observe_views(torch.zeros(3, 4), torch.zeros(2, 4)),
+            "the same samples in the same order",
+        ),
+        (lambda i: i.observe_views(torch.zeros(3, 4), None), "z2 is NoneType; pass a floating tensor"),
+        (
+            lambda i: i.log_tensor("loss", torch.zeros(3)),
+            r"loss has shape \[3\]; log one number: loss\.mean\(\)",
+        ),
+    ],
+)
+def test_features_views_and_logs_that_do_not_fit_are_answered(
+    instruments: Watching, call: Any, told: str
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        call(instruments)
+
+
+@pytest.mark.parametrize(
+    ("every", "told"), [({"policies": 1}, "it can name"), ({"policy": 0}, "use 1 for every step")]
+)
+def test_a_cadence_that_does_not_exist_is_answered(every: dict[str, int], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Instruments(every=every, on_row=lambda row: None)
+
+
+# -- steps and frames --------------------------------------------------------------------------------------------------
+
+
+def test_logged_tensors_are_taken_at_once_and_the_last_counts(instruments: Watching) -> None:
+    loss = torch.tensor(3.0, requires_grad=True)
+    running = torch.tensor([1.0])
+    instruments.log_tensor("loss", loss)
+    instruments.log_tensor("running", running)
+    running.zero_()
+    instruments.log_tensor("loss", loss * 2)
+    assert instruments.readings() == {"loss": 6.0, "running": 1.0}
+    assert instruments.readings() == {}
+
+
+def test_the_first_batch_of_a_step_counts(instruments: Watching) -> None:
+    instruments.observe_policy(torch.zeros(2, 3, V))
+    instruments.observe_policy(torch.eye(V) * 50)
+    assert instruments.readings()["policy_top1"] == pytest.approx(1 / V)
+
+
+def test_the_same_readings_share_one_frame_and_others_get_their_own() -> None:
+    instruments = Watching()
+    for shown in ("ab", "a", "ab", "b", "a"):
+        for name in shown:
+            instruments.log_tensor(name, torch.zeros(()))
+        instruments.step(0, 0.0)
+    frames = [row.frame for row in instruments.rows]
+    assert frames[0] is frames[2]
+    assert frames[1] is frames[4]
+    assert len({id(frame) for frame in frames}) == 3
+
+
+def test_frames_are_bounded_and_nothing_is_lost_beyond_the_bound() -> None:
+    instruments = Watching()
+    sent = []
+    for step in range(300):
+        names = [f"n{bit}" for bit in range(9) if (step + 1) >> bit & 1]
+        for name in names:
+            instruments.log_tensor(name, torch.tensor(float(step)))
+        instruments.step(step, 0.0)
+        sent += [(step, name) for name in names]
+    frames = {id(row.frame) for row in instruments.rows}
+    assert len(frames) <= FRAMES + 9
+    got = [(row.step, spec.statistic) for row in instruments.rows for spec in row.frame.series]
+    assert sorted(got) == sorted(sent)
+    assert instruments.dropped == 0
+
+
+def test_a_cadence_leaves_out_steps_evenly() -> None:
+    instruments = Watching(policy=3)
+    seen = []
+    for _ in range(7):
+        instruments.observe_policy(torch.zeros(2, 3, V))
+        seen.append("policy_entropy" in instruments.readings())
+    assert seen == [True, False, False, True, False, False, True]
+
+
+def test_the_cost_is_counted(instruments: Watching) -> None:
+    before = instruments.cost
+    for _ in range(3):
+        instruments.observe_policy(torch.zeros(50, 50, V))
+        instruments.step(0, 0.0)
+    assert 0 < instruments.cost - before < 60
+
+
+def test_nothing_keeps_the_tensors_shown(instruments: Watching) -> None:
+    import weakref
+
+    logits = torch.zeros(2, 3, V)
+    alive = weakref.ref(logits)
+    instruments.observe_policy(logits)
+    del logits
+    instruments.readings()
+    assert alive() is None
+
+
+def test_values_are_those_of_the_definition_through_the_whole_way(instruments: Watching) -> None:
+    given = batch()
+    logits: Tensor = given["logits"]
+    mask: Tensor = given["mask"]
+    values = read(instruments, {**given})
+    lp = logits.double().log_softmax(-1)
+    entropy = -(lp.exp() * lp).sum(-1)[mask]
+    assert values["policy_entropy"] == pytest.approx(entropy.mean().item(), abs=2e-6)
+    taken = lp.gather(2, given["actions"].unsqueeze(2)).squeeze(2)[mask]
+    advantage = given["advantages"].double().unsqueeze(1).expand(N, T)[mask]
+    cov = ((taken - taken.mean()) * (advantage - advantage.mean())).mean()
+    assert values["policy_cov"] == pytest.approx(cov.item(), rel=1e-4)
+    k1 = (taken - given["ref_logprobs"].double()[mask]).mean()
+    assert values["kl_ref_k1"] == pytest.approx(k1.item(), rel=1e-5)

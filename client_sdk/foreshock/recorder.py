@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 BLOCK_SECONDS = 0.25
 BLOCK_BYTES = 64 * 2**10
-FIRST_ROWS = 10  # recorded at once: whoever has just started wants to see something
+FIRST_ROWS = 10  # recorded sooner: whoever has just started wants to see something
+FIRST_SECONDS = 0.03
 HEARTBEAT_SECONDS = 20.0  # an empty block says that a process whose steps take minutes is alive
 MOST_READINGS = 400_000  # in the queue, when the disk hangs
 MOST_ROWS = 100_000
@@ -50,14 +51,13 @@ class Recorder:
         self._packer = Packer(writer, losses, device_drops=device_drops, other_seconds=sender_seconds)
         self._emitted_at = time.monotonic()
 
-        self._lock = threading.Lock()
         self._queue: deque[tuple[HostRow | StepRow, int]] = deque()
-        self._queued = 0  # readings
-        self._in_hand = 0  # readings taken from the queue and not yet in the spool
-        self._wake = threading.Event()
-        self._hurry = threading.Event()
-        self._early = FIRST_ROWS
-        self._flushes: list[threading.Event] = []
+        # Readings, counted by whoever does it, so that the training thread takes no lock that we might be holding.
+        self._put = self._dropped = 0
+        self._taken = self._recorded = 0
+        self._rows = 0  # taken so far
+        self._hurry = threading.Event()  # to flush, or to close
+        self._flushes: deque[threading.Event] = deque()
         self._state: str | None = None  # once closing
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._work, name="foreshock-recorder", daemon=True)
@@ -79,42 +79,36 @@ class Recorder:
         self._thread.start()
 
     def put(self, row: HostRow | StepRow, readings: int) -> None:
-        """Hand over one row. Takes microseconds."""
-        with self._lock:
-            self._queue.append((row, readings))
-            self._queued += readings
-            while self._queued > MOST_READINGS or len(self._queue) > MOST_ROWS:
+        """Hand over one row. Takes microseconds.
+
+        It wakes nobody, the recorder looks by itself: on a busy machine the kernel runs a woken thread in its waker's stead.
+        """
+        self._queue.append((row, readings))
+        self._put += readings
+        while self._put - self._dropped - self._taken > MOST_READINGS or len(self._queue) > MOST_ROWS:
+            try:
                 _, lost = self._queue.popleft()
-                self._queued -= lost
-                self._losses.add("recorder behind", lost)
-            urgent = self._early > 0 or self._queued * 8 >= BLOCK_BYTES
-        if not self._wake.is_set():
-            self._wake.set()
-        if urgent:
-            self._hurry.set()
+            except IndexError:  # the recorder was quicker
+                break
+            self._dropped += lost
+            self._losses.add("recorder behind", lost)
 
     def flush(self, seconds: float) -> bool:
         """Wait until everything put so far is in the spool; False when that took longer."""
         done = threading.Event()
-        with self._lock:
-            self._flushes.append(done)
+        self._flushes.append(done)
         self._hurry.set()
-        self._wake.set()
         return done.wait(seconds)
 
     def close(self, state: str, seconds: float) -> bool:
         """Record what was put, then the end of the attempt; False when that took longer."""
         self._state = state
         self._hurry.set()
-        self._wake.set()
         return self._done.wait(seconds)
 
     def give_up(self) -> int:
-        """Count what was taken over and not written as lost; how many readings that are."""
-        with self._lock:
-            lost = self._queued + self._in_hand
-            self._queue.clear()
-            self._queued = 0
+        """Count what was put and not recorded as lost; how many readings that are."""
+        lost = self._put - self._dropped - self._recorded
         self._losses.add("never left memory", lost)
         return lost
 
@@ -124,19 +118,12 @@ class Recorder:
         with guard("opening the spool"):
             self._open()
         while True:
-            if self._wake.wait(HEARTBEAT_SECONDS):
-                self._hurry.wait(BLOCK_SECONDS)
-            self._wake.clear()  # before looking at anything that comes with a call
-            self._hurry.clear()
-            state = self._state
-            with self._lock:
-                rows, self._queue = self._queue, deque()
-                self._in_hand, self._queued = self._queued, 0
-                self._early -= len(rows) if self._early > 0 else 0
-                flushes, self._flushes = self._flushes, []
+            self._hurry.wait(FIRST_SECONDS if self._rows < FIRST_ROWS else BLOCK_SECONDS)
+            self._hurry.clear()  # before looking at anything that comes with a call
+            state, flushes = self._state, [self._flushes.popleft() for _ in range(len(self._flushes))]
             with guard("recording"):
-                self._record(rows)
-            self._in_hand = 0
+                self._record(self._take())
+            self._recorded = self._taken
             if state is not None:
                 with guard("closing the spool"):
                     self._close(state)
@@ -144,6 +131,19 @@ class Recorder:
             for flushed in flushes:
                 flushed.set()
         self._done.set()
+
+    def _take(self) -> list[tuple[HostRow | StepRow, int]]:
+        """The rows that are waiting now."""
+        rows = []
+        for _ in range(len(self._queue)):
+            try:
+                row, readings = self._queue.popleft()
+            except IndexError:  # dropped meanwhile
+                break
+            self._taken += readings
+            rows.append((row, readings))
+        self._rows += len(rows)
+        return rows
 
     def _open(self) -> None:
         self._append(Record(Kind.OPEN, json.dumps(self._opening).encode()))
@@ -162,7 +162,7 @@ class Recorder:
         self._spool.append(record)
         self._wake_sender()
 
-    def _record(self, rows: deque[tuple[HostRow | StepRow, int]]) -> None:
+    def _record(self, rows: list[tuple[HostRow | StepRow, int]]) -> None:
         for row, readings in rows:
             kept = False
             with guard("recording a row"):

@@ -180,7 +180,7 @@ def nobody() -> str:
 def eventually() -> Callable[..., None]:
     """Wait until something is so."""
 
-    def wait(what: Callable[[], object], seconds: float = 10.0) -> None:
+    def wait(what: Callable[[], object], seconds: float = 30.0) -> None:
         deadline = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < deadline, "it did not happen in time"

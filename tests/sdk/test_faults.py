@@ -224,7 +224,7 @@ def test_a_disk_that_hangs_changes_no_loss_and_holds_no_exit(
     assert train(run) == undisturbed
     began = time.monotonic()
     run.finish()
-    assert time.monotonic() - began < 4.0
+    assert time.monotonic() - began < 10
     assert run.lost["never left memory"] >= 2 * STEPS
     assert said(caplog, "readings reached neither") == 1
     thaw.set()
@@ -300,12 +300,22 @@ def spooled(root: Path) -> list[int]:
     return found
 
 
+def spooled_readings(root: Path) -> int:
+    """The readings in them."""
+    found = 0
+    for folder in folders_below(root):
+        reader = Reader(folder)
+        while records := reader.read(complete=False):
+            found += sum(record.readings for record in records)
+    return found
+
+
 def test_a_killed_trainer_leaves_every_spooled_step_for_sync_to_deliver_in_order(
-    nobody: str, server: Any, tmp_path: Path
+    nobody: str, server: Any, tmp_path: Path, eventually: Callable[..., None]
 ) -> None:
     trainer = start({"FORESHOCK_URL": nobody})
     read_until(trainer, 300)
-    time.sleep(0.6)  # two blocks' time: these steps are on the disk
+    eventually(lambda: len(spooled(tmp_path / "spool")) > 3 and spooled_readings(tmp_path / "spool") > 700)
     trainer.send_signal(signal.SIGKILL)
     trainer.wait()
     seqs = spooled(tmp_path / "spool")
@@ -353,11 +363,11 @@ def test_a_server_that_comes_back_gets_everything_once(server: Any) -> None:
 
 
 def test_a_torn_and_a_broken_file_cost_what_they_hit_and_the_server_is_told(
-    nobody: str, server: Any, tmp_path: Path
+    nobody: str, server: Any, tmp_path: Path, eventually: Callable[..., None]
 ) -> None:
     trainer = start({"FORESHOCK_URL": nobody})
     read_until(trainer, 400)
-    time.sleep(0.6)
+    eventually(lambda: spooled_readings(tmp_path / "spool") > 700)
     trainer.kill()
     trainer.wait()
     (path,) = (tmp_path / "spool").rglob("*.seg")

@@ -196,7 +196,7 @@ def test_init_waits_for_nobody(server: Any) -> None:
     foreshock.init(offline=True).finish()  # the first call loads modules
     started = time.monotonic()
     run = foreshock.init(url=server.url, flush_seconds=0.1)
-    assert time.monotonic() - started < 0.1
+    assert time.monotonic() - started < 1.0, "a request to this server lasts until it is given up"
     run.finish()
 
 
@@ -365,7 +365,7 @@ def test_exit_waits_no_longer_than_it_was_told(server: Any, mode: str) -> None:
         LOOP + "import time; print(time.monotonic())",
         {"FORESHOCK_URL": server.url, "FORESHOCK_FLUSH_SECONDS": "1"},
     )
-    assert time.monotonic() - float(done.stdout.splitlines()[0]) < 2.5
+    assert time.monotonic() - float(done.stdout.splitlines()[0]) < 6, "the default would be ten"
     assert done.returncode == 0
     assert "foreshock sync" in done.stderr
     assert time.monotonic() - started < 20

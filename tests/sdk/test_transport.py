@@ -51,7 +51,7 @@ def test_a_server_that_never_finishes_is_given_up_at_the_deadline(
     started = time.monotonic()
     with pytest.raises(Undelivered):
         transport.exchange(BODY, seconds=0.7)
-    assert 0.5 < time.monotonic() - started < 1.5
+    assert 0.5 < time.monotonic() - started < 5
     server.mode = "well"
     assert transport.exchange(BODY).status == 200, "the next request has a connection of its own"
 

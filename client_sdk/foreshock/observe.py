@@ -42,6 +42,7 @@ EVERY: Mapping[str, int] = {
 }
 FRAMES = 64  # distinct sets of sites; beyond that a site is a frame of its own
 SEED = 0x5E15  # of the private generators: the user's random numbers are never touched
+SITES = 1024  # in all: names that change with the step must not fill the memory
 UNSEEN_AFTER = 2  # steps
 
 
@@ -285,6 +286,10 @@ class Instruments:
         measure: Callable[[Sequence[Tensor]], Tensor],
         device: torch.device,
     ) -> Site:
+        if device.type not in ("cpu", "cuda"):
+            raise ValueError(f"{place} is on {device}; what is measured must be on a CPU or a CUDA device")
+        if len(self._sites) >= SITES:
+            raise ValueError(f"{place} would be the {SITES + 1}th place; use the same names at every step")
         site = register(Site(place, kind, self._named(specs), measure, self._clock, device))
         self._sites[key] = site
         return site

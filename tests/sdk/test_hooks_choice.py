@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from foreshock.observe import Instruments
 from foreshock.probes.activations import as_rows, first_floating
 from foreshock.probes.choose import MOST_PLACES, place_of, places
+from foreshock.statistics import picking
 
 torch.set_num_threads(1)
 
@@ -171,7 +172,9 @@ def test_an_activation_becomes_rows(
     shape: tuple[int, ...], channels_first: bool, expected: tuple[int, int]
 ) -> None:
     x = torch.arange(torch.Size(shape).numel(), dtype=torch.float32).reshape(shape)
-    rows = as_rows(x, channels_first)
+    view = as_rows(x, channels_first)
+    assert view.data_ptr() == x.data_ptr()
+    rows = picking.rows(view)
     assert rows.shape == expected
     if len(shape) == 4:
         assert torch.equal(rows[1], x[0, :, 0, 1] if shape[3] > 1 else x[1, :, 0, 0])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from foreshock.finish import StepRow
-from foreshock.observe import FRAMES, Instruments
+from foreshock.observe import FRAMES, SITES, Instruments
 
 torch.set_num_threads(1)
 N, T, V = 6, 5, 11
@@ -145,6 +145,14 @@ def test_what_does_not_fit_is_answered_with_what_to_pass(
 def test_a_batch_larger_than_the_sample_is_sampled(instruments: Watching) -> None:
     values = read(instruments, {"logits": torch.zeros(100, 100, 7), "mask": torch.ones(100, 100)})
     assert values["policy_entropy"] == pytest.approx(1.9459101, abs=1e-6)
+
+
+def test_a_slice_of_the_logits_reads_as_its_copy_does(instruments: Watching) -> None:
+    given = batch()
+    longer = torch.cat([torch.full((N, 2, V), 50.0), given["logits"], torch.zeros(N, 1, V)], 1)
+    first = read(instruments, {**given})
+    second = read(instruments, {**given, "logits": longer[:, 2:-1]})
+    assert second == pytest.approx(first, rel=1e-5, abs=1e-6)
 
 
 # -- features and views ------------------------------------------------------------------------------------------------
@@ -291,6 +299,19 @@ def test_nothing_keeps_the_tensors_shown(instruments: Watching) -> None:
     del logits
     instruments.readings()
     assert alive() is None
+
+
+def test_names_that_change_with_the_step_do_not_fill_the_memory(instruments: Watching) -> None:
+    for number in range(SITES):
+        instruments.log_tensor(f"step {number}", torch.zeros(()))
+    with pytest.raises(ValueError, match="use the same names at every step"):
+        instruments.log_tensor("one more", torch.zeros(()))
+    instruments.log_tensor("step 0", torch.ones(()))
+
+
+def test_a_device_that_is_neither_cpu_nor_cuda_is_refused(instruments: Watching) -> None:
+    with pytest.raises(ValueError, match="must be on a CPU or a CUDA device"):
+        instruments.log_tensor("loss", torch.zeros((), device="meta"))
 
 
 def test_values_are_those_of_the_definition_through_the_whole_way(instruments: Watching) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from foreshock.statistics import parameters
+from foreshock.statistics import embedding, parameters
 
 torch.set_num_threads(1)
 
@@ -43,8 +43,9 @@ def test_counts_are_exact_and_per_place(monkeypatch: pytest.MonkeyPatch) -> None
     places[0][0][1] = math.inf  # a row of four
     places[2][2][:2] = math.nan
     assert parameters.counts(places).tolist() == [4, 0, 2]
-    monkeypatch.setattr(parameters, "CHUNK", 5)
-    assert parameters.counts(places).tolist() == [4, 0, 2]
+    for chunk in (1, 5, 7):
+        monkeypatch.setattr(embedding, "CHUNK", chunk)
+        assert parameters.counts(places).tolist() == [4, 0, 2]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

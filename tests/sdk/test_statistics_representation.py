@@ -259,6 +259,23 @@ def test_more_rows_than_the_sample_are_measured_on_valid_ones_only() -> None:
     assert values[[spec.key for spec in representation.series("")].index("mean_share")] < 0.1
 
 
+@pytest.mark.parametrize("rows_at_most", [20, 1000])
+def test_images_and_slices_read_as_their_rows_do(rows_at_most: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(4, 8, 5, 3, generator=generator).movedim(1, -1)
+    given = {
+        "x": x,
+        "valid": torch.rand(60, generator=generator) > 0.3,
+        "uniform": torch.rand(60, generator=generator),
+    }
+    values, payload, shape = representation.measure(given, rows_at_most)
+    flat = {**given, "x": x.reshape(60, 8)}
+    expected, expected_payload, expected_shape = representation.measure(flat, rows_at_most)
+    assert shape == expected_shape
+    assert torch.equal(values, expected)
+    assert torch.equal(payload, expected_payload)
+
+
 def test_columns_beyond_the_limit_are_a_fixed_even_choice_and_the_label_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from foreshock.statistics import masked, tokens
 
@@ -104,6 +106,47 @@ def test_rows_picked_by_index_read_as_they_do_alone() -> None:
     logits = typical(50, 200, peak=5)
     picked = torch.tensor([3, 3, 49, 0])
     assert torch.equal(tokens.scan(logits, picked, columns=64), tokens.scan(logits[picked], columns=64))
+
+
+SLICED = {
+    "a slice": lambda x: x[:, 1:-2],
+    "transposed": lambda x: x.transpose(0, 1),
+    "every second": lambda x: x[::2],
+    "a part of the vocabulary": lambda x: x[..., 3:40],
+    "reversed sides": lambda x: x.permute(2, 1, 0),
+    "repeated": lambda x: x[:1].expand(3, -1, -1),
+}
+
+
+@pytest.mark.parametrize("cut", SLICED)
+def test_logits_of_any_layout_read_as_their_copy_does_and_are_not_copied(cut: str) -> None:
+    logits = SLICED[cut](typical(6 * 7, 50, peak=4).reshape(6, 7, 50))
+    width = logits.shape[-1]
+    whole = logits.reshape(-1, width)
+    assert torch.allclose(tokens.scan(logits, columns=16), tokens.scan(whole, columns=16), rtol=1e-6)
+    some = torch.tensor([9, 0, 5])
+    assert torch.allclose(
+        tokens.scan(logits, some, columns=16), tokens.scan(whole[some], columns=16), rtol=1e-6
+    )
+    largest = LargestCopy(of=logits)
+    with largest:
+        tokens.scan(logits, columns=4, elements=1)
+    assert largest.values <= 4 * len(whole)
+
+
+class LargestCopy(TorchDispatchMode):
+    """The size of the largest tensor made inside that is no view of the one given."""
+
+    def __init__(self, of: Tensor) -> None:
+        super().__init__()
+        self.values = 0
+        self._of = of.untyped_storage().data_ptr()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, Tensor) and made.untyped_storage().data_ptr() != self._of:
+            self.values = max(self.values, made.numel())
+        return made
 
 
 def test_no_token_gives_no_reading() -> None:

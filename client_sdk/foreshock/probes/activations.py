@@ -68,12 +68,10 @@ def first_floating(output: Any) -> Tensor | None:
 
 
 def as_rows(x: Tensor, channels_first: bool) -> Tensor:
-    """[…, tokens, width] -> [rows, width]; of images, and of sequences with channels first, one row per position."""
+    """[…, width], one row per token; of images, and of sequences with channels first, one per position. A view."""
     if x.dim() < 2:
         return x.reshape(1, -1)
-    if x.dim() >= 4 or (x.dim() == 3 and channels_first):
-        x = x.movedim(1, -1)
-    return x.reshape(-1, x.shape[-1])
+    return x.movedim(1, -1) if x.dim() >= 4 or (x.dim() == 3 and channels_first) else x
 
 
 def _local(x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from foreshock.series import FrameSpec, SeriesSpec
 from foreshock.site import Site
 from foreshock.spectra import Source, Spectra
-from foreshock.statistics import representation
+from foreshock.statistics import picking, representation
 from foreshock.statistics.spectrum import COLUMNS
 
 from .activations import as_rows
@@ -53,12 +53,13 @@ class Embeddings:
         tensors = [tensor.detach() for tensor in tensors]
         given = dict(zip(self._given, tensors, strict=True))
         x = given["x"] = as_rows(given["x"], self._channels_first)
+        rows = picking.count(x)
         if "valid" not in given:
-            given["valid"] = torch.ones(len(x), dtype=torch.bool, device=x.device)
-        if len(x) > representation.ROWS:
-            given["uniform"] = self._uniform(len(x), x.device)
+            given["valid"] = torch.ones(rows, dtype=torch.bool, device=x.device)
+        if rows > representation.ROWS:
+            given["uniform"] = self._uniform(rows, x.device)
         if self._source.frame is None:
-            self._name(x.shape[1] > COLUMNS)
+            self._name(x.shape[-1] > COLUMNS)
         readings, payload, shape = representation.measure(given)
         self._spectra.offer(self._source, payload, shape)
         return readings

@@ -6,9 +6,9 @@ from torch import Tensor
 
 
 def flatten(h: Tensor, mask: Tensor | None, labels: Tensor | None) -> dict[str, Tensor]:
-    """``x`` [rows, width], ``valid`` [rows] and ``labels`` [rows] where given."""
+    """``x`` […, width], ``valid`` [rows] and ``labels`` [rows] where given."""
     h = _matrix("features", h)
-    given = {"x": h.detach().reshape(-1, h.shape[-1])}
+    given = {"x": h.detach()}
     for name, value in (("mask", mask), ("labels", labels)):
         if value is None:
             continue

@@ -29,7 +29,7 @@ def flatten(
     rewards: Tensor | None,
     groups: Tensor | int | None,
 ) -> dict[str, Tensor]:
-    """The inputs of `statistics.policy.measure` by name: logits [tokens, vocabulary], the rest one-dimensional."""
+    """The inputs of `statistics.policy.measure` by name: the logits in their shape, the rest one-dimensional."""
     logits = _tensor("logits", logits)
     if logits.dim() not in (2, 3) or logits.shape[-1] == 0:
         raise ValueError(
@@ -41,9 +41,9 @@ def flatten(
         )
     covered = logits.shape[:-1]
     device = logits.device
-    flat = {"logits": logits.reshape(-1, logits.shape[-1])}
+    flat = {"logits": logits}
     if mask is None:
-        flat["valid"] = torch.ones(len(flat["logits"]), dtype=torch.bool, device=device)
+        flat["valid"] = torch.ones(covered.numel(), dtype=torch.bool, device=device)
     else:
         mask = _tensor("mask", mask)
         _per_token("mask", mask, covered)

@@ -15,6 +15,7 @@ from .rows import TINY, Rows
 
 YIELDS = ("embedding_std", "mean_cosine", "mean_share", "n_eff")
 ALIGNMENT = ("alignment",)
+CHUNK = 1 << 24  # values counted in one go: bounds the copy that counting makes
 
 
 def collapse(rows: Rows) -> Tensor:
@@ -56,5 +57,11 @@ def alignment(a_ND: Tensor, b_ND: Tensor, weight_N: Tensor) -> Tensor:
 
 
 def nonfinite(x: Tensor) -> Tensor:
-    """How many values of a tensor are NaN or infinite, as a float of shape [1]."""
-    return (x - x).nan_to_num_(nan=1.0).sum(dtype=torch.float32).unsqueeze(0)  # x − x is 0 or NaN
+    """How many values of a tensor are NaN or infinite, as a float of shape [1]; a large tensor is read in parts."""
+    if x.numel() <= CHUNK or max(x.shape) == 1:
+        return (x - x).nan_to_num_(nan=1.0).sum(dtype=torch.float32).unsqueeze(0)  # x − x is 0 or NaN
+    longest = max(range(x.dim()), key=lambda dim: x.shape[dim])
+    size = x.shape[longest]
+    step = max(1, size * CHUNK // x.numel())
+    parts = [nonfinite(x.narrow(longest, start, min(step, size - start))) for start in range(0, size, step)]
+    return torch.stack(parts).sum(0)

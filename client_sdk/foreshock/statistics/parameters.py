@@ -13,7 +13,6 @@ from torch import Tensor
 from .embedding import nonfinite
 
 COORDINATES = 65536  # per place, for the update ratio
-CHUNK = 1 << 24  # values looked at in one go when counting, so that no copy of a large tensor is made
 
 _typed_norm = any(
     argument.name == "dtype" for argument in torch.ops.aten._foreach_norm.Scalar._schema.arguments
@@ -35,7 +34,7 @@ def norms(places: Sequence[Sequence[Tensor]]) -> Tensor:
 def counts(places: Sequence[Sequence[Tensor]]) -> Tensor:
     """How many values of each place are NaN or infinite, [G]."""
     return torch.cat(
-        [torch.stack([_count(tensor) for tensor in place]).sum().unsqueeze(0) for place in places]
+        [torch.stack([nonfinite(tensor) for tensor in place]).sum().unsqueeze(0) for place in places]
     )
 
 
@@ -58,13 +57,3 @@ def update_ratios(before: Sequence[Tensor], after: Sequence[Tensor]) -> Tensor:
 def _strided(tensor: Tensor, stride: int) -> Tensor:
     flat = tensor.detach().reshape(-1)
     return flat.as_strided((-(-flat.numel() // stride),), (stride,))
-
-
-def _count(tensor: Tensor) -> Tensor:
-    if tensor.numel() <= CHUNK:
-        return nonfinite(tensor)
-    flat = tensor.reshape(-1)
-    starts = range(0, flat.numel(), CHUNK)
-    return torch.stack(
-        [nonfinite(flat.narrow(0, start, min(CHUNK, flat.numel() - start))) for start in starts]
-    ).sum(0)

@@ -40,33 +40,33 @@ def series(given: Collection[str]) -> list[SeriesSpec]:
 
 
 def measure(given: Mapping[str, Tensor], tokens_at_most: int) -> Tensor:
-    """One float32 row from ``logits`` [N, V], ``valid`` [N] and what else is given, in the order of `series`.
+    """One float32 row from ``logits`` [N, V] or [sequences, tokens, V], ``valid`` [N] and what else is given, in the order of `series`.
 
     Per token: ``actions``, ``logprobs``, ``old_logprobs``, ``ref_logprobs``; ``advantages`` per token, or per
     sequence when their number divides that of the tokens; ``rewards`` and ``groups`` per sequence. With ``uniform``
     [N], that many random numbers, at most ``tokens_at_most`` of the tokens are measured.
     """
-    logits_NV, weight_N = given["logits"], given["valid"].float()
+    logits, weight_N = given["logits"], given["valid"].float()
     everyone_N = weight_N
     advantage = given.get("advantages")
     advantage_N = advantage
-    if advantage is not None and len(advantage) != len(logits_NV):
-        advantage_N = advantage.unsqueeze(1).expand(-1, len(logits_NV) // len(advantage)).reshape(-1)
+    if advantage is not None and len(advantage) != len(everyone_N):
+        advantage_N = advantage.unsqueeze(1).expand(-1, len(everyone_N) // len(advantage)).reshape(-1)
     per_token = {name: given[name] for name in LOG_PROBABILITIES if name in given}
     if "actions" in given and "logprobs" not in given:
-        per_token["chosen"] = signal.chosen(logits_NV, given["actions"])
+        per_token["chosen"] = signal.chosen(logits, given["actions"])
     if advantage_N is not None:
         per_token["advantages"] = advantage_N
     rows_S = None
-    if "uniform" in given and tokens_at_most < len(logits_NV):
+    if "uniform" in given and tokens_at_most < len(everyone_N):
         rows_S = masked.sample(weight_N, given["uniform"], tokens_at_most)
         weight_N = weight_N.index_select(0, rows_S)
         per_token = {name: value.index_select(0, rows_S) for name, value in per_token.items()}
     per_token = {name: value.float() for name, value in per_token.items()}
 
-    scanned = tokens.scan(logits_NV, rows_S)
+    scanned = tokens.scan(logits, rows_S)
     entropy_N, _, _, lse_N = scanned.unbind(0)
-    parts = [tokens.policy(scanned, weight_N, logits_NV.shape[1])]
+    parts = [tokens.policy(scanned, weight_N, logits.shape[-1])]
     logp_N = per_token["chosen"] - lse_N if "chosen" in per_token else per_token.get("logprobs")
     if logp_N is not None:
         if "advantages" in per_token:
@@ -81,7 +81,7 @@ def measure(given: Mapping[str, Tensor], tokens_at_most: int) -> Tensor:
         wrong.append(signal.bad(torch.stack(told), weight_N))
     if advantage is not None:
         advantage = advantage.float()
-        counts = everyone_N if len(advantage) == len(logits_NV) else torch.ones_like(advantage)
+        counts = everyone_N if len(advantage) == len(everyone_N) else torch.ones_like(advantage)
         parts.append(signal.spread(advantage, counts).narrow(0, 1, 1))
         wrong.append(signal.bad(advantage, counts))
     if "rewards" in given:

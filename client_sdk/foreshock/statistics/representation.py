@@ -13,7 +13,7 @@ from torch import Tensor
 from foreshock.eigenvalues import Shape
 from foreshock.series import SeriesSpec
 
-from . import classes, embedding, masked, spectrum
+from . import classes, embedding, masked, picking, spectrum
 from .rows import prepare
 from .table import STATISTICS
 
@@ -46,20 +46,22 @@ def finished_series(place: str, *, wide: bool = False) -> list[SeriesSpec]:
 def measure(given: Mapping[str, Tensor], rows_at_most: int = ROWS) -> tuple[Tensor, Tensor, Shape]:
     """The readings of `series`, the payload for the eigenvalues, and its shape.
 
-    ``x`` [N, D] and ``valid`` [N]; ``labels`` [N] when the classes are known; ``uniform`` [N] random numbers, needed
-    when there are more rows than ``rows_at_most``.
+    ``x`` [N, D], or with more leading dimensions, N of all together; ``valid`` [N]; ``labels`` [N] when the classes are
+    known; ``uniform`` [N] random numbers, needed when there are more rows than ``rows_at_most``.
     """
-    x_SD, valid_S, label_S = given["x"], given["valid"], given.get("labels")
-    if len(x_SD) > rows_at_most:
+    x, valid_S, label_S = given["x"], given["valid"], given.get("labels")
+    if len(valid_S) > rows_at_most:
         picked_S = masked.sample(valid_S, given["uniform"], rows_at_most)
-        x_SD, valid_S = x_SD.index_select(0, picked_S), valid_S.index_select(0, picked_S)
+        x_SD, valid_S = picking.pick(x, picked_S), valid_S.index_select(0, picked_S)
         label_S = None if label_S is None else label_S.index_select(0, picked_S)
+    else:
+        x_SD = picking.rows(x)
     rows = prepare(x_SD, valid_S)
     ratios, payload, shape = spectrum.gram(rows, x_SD.dtype)
     parts = [embedding.collapse(rows), ratios]
     if label_S is not None:
         parts.append(classes.variability(rows, label_S))
-    return torch.cat([*parts, embedding.nonfinite(given["x"])]), payload, shape
+    return torch.cat([*parts, embedding.nonfinite(x)]), payload, shape
 
 
 def _columns(wide: bool) -> dict[str, str]:

@@ -21,11 +21,15 @@ ADVANTAGE = ("advantage_std",)
 REWARD = ("reward_mean", "reward_std")
 
 
-def chosen(logits_NV: Tensor, actions_N: Tensor) -> Tensor:
-    """The logit of the token taken, ln π once its token's log-sum-exp is taken off; NaN outside the vocabulary."""
-    known_N = (actions_N >= 0) & (actions_N < logits_NV.shape[1])
-    index_N1 = actions_N.masked_fill(known_N.logical_not(), 0).long().unsqueeze(1)
-    return logits_NV.gather(1, index_N1).squeeze(1).float().masked_fill(known_N.logical_not(), math.nan)
+def chosen(logits: Tensor, actions_N: Tensor) -> Tensor:
+    """The logit of the token taken, ln π once its token's log-sum-exp is taken off; NaN outside the vocabulary.
+
+    ``logits`` is [N, V], or [sequences, tokens, V] with N of both together.
+    """
+    known_N = (actions_N >= 0) & (actions_N < logits.shape[-1])
+    index_N = actions_N.masked_fill(known_N.logical_not(), 0).long()
+    picked_N = logits.gather(-1, index_N.view(logits.shape[:-1]).unsqueeze(-1)).reshape(-1)
+    return picked_N.float().masked_fill_(known_N.logical_not(), math.nan)
 
 
 def covariance(logp_N: Tensor, advantage_N: Tensor, weight_N: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from . import masked
+from . import masked, picking
 from .table import ENTROPY_PERCENTILES
 
 COLUMNS = 8192  # vocabulary entries per chunk: bounds the float32 copy of a chunk
@@ -30,33 +30,41 @@ YIELDS = (
 
 
 def scan(
-    logits_NV: Tensor, rows_S: Tensor | None = None, *, columns: int = COLUMNS, elements: int = ELEMENTS
+    logits: Tensor, rows_S: Tensor | None = None, *, columns: int = COLUMNS, elements: int = ELEMENTS
 ) -> Tensor:
     """Entropy, varentropy, top-1 probability and log-sum-exp per token, [4, N]; NaN for a token whose logits are
     NaN, +inf or all -inf.
 
-    ``rows_S`` picks tokens without copying their logits as a whole. A -inf logit is an impossible token.
+    ``logits`` is [N, V], or [sequences, tokens, V] with N of both together; ``rows_S`` picks some of the N. A chunk at a
+    time is copied, never the logits as a whole. A -inf logit is an impossible token.
     """
-    count = logits_NV.shape[0] if rows_S is None else rows_S.shape[0]
-    width = logits_NV.shape[1]
+    width = logits.shape[-1]
+    count = picking.count(logits) if rows_S is None else rows_S.shape[0]
     if count == 0:
-        return logits_NV.new_empty((4, 0), dtype=torch.float32)
+        return logits.new_empty((4, 0), dtype=torch.float32)
+    merged = picking.matrix(logits)
+    if merged is not None:
+        logits = merged
+    elif rows_S is None:
+        rows_S = torch.arange(count, device=logits.device)
     height = max(256, elements // min(width, columns))
     parts = []
     for top in range(0, count, height):
         rows = min(height, count - top)
-        picked = None if rows_S is None else rows_S.narrow(0, top, rows)
-        block_RV = logits_NV.narrow(0, top, rows) if picked is None else logits_NV
-        parts.append(_scan_rows(block_RV, picked, columns))
+        if rows_S is None:
+            parts.append(_scan_rows(logits.narrow(0, top, rows), None, columns))
+        else:
+            parts.append(_scan_rows(logits, rows_S.narrow(0, top, rows), columns))
     return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
-def _scan_rows(logits_RV: Tensor, picked_R: Tensor | None, columns: int) -> Tensor:
+def _scan_rows(logits: Tensor, picked_R: Tensor | None, columns: int) -> Tensor:
+    width = logits.shape[-1]
     peak = total = first = second = None  # max; Σw, Σwy, Σwy² with y = logit − max, w = exp(y)
-    for left in range(0, logits_RV.shape[1], columns):
-        chunk = logits_RV.narrow(1, left, min(columns, logits_RV.shape[1] - left))
+    for left in range(0, width, columns):
+        chunk = logits.narrow(-1, left, min(columns, width - left))
         if picked_R is not None:
-            chunk = chunk.index_select(0, picked_R)
+            chunk = picking.pick(chunk, picked_R)
         chunk = chunk.float()
         top_R = chunk.amax(1)
         if peak is not None:

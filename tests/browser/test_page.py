@@ -61,7 +61,7 @@ def test_a_run_tells_its_verdict_first_and_proves_it(world, look):
     expect(row).to_contain_text("Collapsing")
     expect(row.locator(".cell-collapsing")).not_to_have_count(0)
     expect(page.locator("section.family").first.get_by_role("heading", level=3)).to_have_text(
-        "policy entropy"
+        "Policy entropy"
     )
 
     gd = plot(page, "Policy entropy")
@@ -241,7 +241,7 @@ def test_the_page_is_walked_with_the_keyboard_alone(world, look):
     assert page.evaluate("() => getComputedStyle(document.activeElement, '::after').outlineStyle") == "solid"
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="brisk-otter")).to_be_focused()
-    reach("policy entropy")
+    reach("Policy entropy")
     reach("Policy entropy is collapsing")
     page.keyboard.press("Enter")
     expect(page.locator(".alert[open] .runbook").first).to_contain_text("Try")
@@ -255,10 +255,13 @@ def test_no_view_scrolls_sideways_on_a_phone_or_a_tablet(world, look, path, widt
     page, watch = look(f"{world.url}{path}", width=width, has_touch=True)
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     if path.startswith("/runs/"):
+        expect(page.locator("figure-panel")).not_to_have_count(0)
         page.locator("summary.family-head").evaluate_all(
             "all => all.forEach(one => { one.parentElement.open = true })"
         )
-        for panel in page.locator("figure-panel").all():
+        panels = page.locator("figure-panel").all()
+        assert len(panels) >= 7
+        for panel in panels:
             panel.scroll_into_view_if_needed()
             expect(panel).to_have_attribute("data-drawn", "true")
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width

@@ -10,6 +10,8 @@ import {icon} from "./icons.js";
 /** @typedef {import("./types.js").Transition} Transition */
 /** @typedef {import("./types.js").Remedy} Remedy */
 
+const AT_ONCE = 4; // the worst; one cause often fires at many places
+
 /** The verdict's word for a severity. @param {string} severity */
 export const verdictOf = (severity) => (severity === "critical" ? "collapsing" : "watch");
 
@@ -19,6 +21,9 @@ const keyOf = (alert) => `${alert.rule} ${alert.series}`;
 export class AlertList {
   constructor() {
     this.firing = h("div", {class: "alerts"});
+    this.further = h("div", {class: "alerts"});
+    this.furtherCount = h("summary", null);
+    this.rest = h("details", {class: "past", hidden: true}, this.furtherCount, this.further);
     this.earlier = h("ol", {class: "history"});
     this.summary = h("summary", null);
     this.past = h("details", {class: "past", hidden: true}, this.summary, this.earlier);
@@ -29,6 +34,7 @@ export class AlertList {
       h("h2", {id: "alerts-title"}, "Alerts"),
       this.quiet,
       this.firing,
+      this.rest,
       this.past,
     );
   }
@@ -36,7 +42,10 @@ export class AlertList {
   /** @param {{alerts: Alert[], transitions: Transition[]}} answer alerts in the order in which they should be read */
   show({alerts, transitions}) {
     const current = alerts.filter((alert) => alert.state !== "ok");
-    each(this.firing, current, keyOf, makeAlert, updateAlert);
+    each(this.firing, current.slice(0, AT_ONCE), keyOf, makeAlert, updateAlert);
+    each(this.further, current.slice(AT_ONCE), keyOf, makeAlert, updateAlert);
+    this.rest.hidden = current.length <= AT_ONCE;
+    say(this.furtherCount, `${integer(current.length - AT_ONCE)} more`);
     this.quiet.hidden = current.length > 0;
     say(this.quiet, transitions.length > 0 ? "Nothing fires now." : "Nothing fires, and nothing ever did.");
     const newestFirst = [...transitions].reverse();

@@ -2,7 +2,7 @@
 // The panels of a run by family, in order of trouble; quiet families are folded, and open at a press.
 
 import {each, h, say} from "./dom.js";
-import {plural} from "./format.js";
+import {heading, plural} from "./format.js";
 import {icon, word} from "./icons.js";
 import {grouped, openFirst} from "./order.js";
 import {panel} from "./panel.js";
@@ -64,7 +64,7 @@ export class Families {
       h(
         "summary",
         {class: "family-head", onclick: () => this.chosen.set(group.family, !details.open)},
-        h("h3", null, group.family),
+        h("h3", null, heading(group.family)),
         h("span", {class: "family-state"}),
         h("span", {class: "family-count muted"}),
       ),

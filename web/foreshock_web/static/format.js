@@ -95,3 +95,9 @@ export function plural(count, one, many = `${one}s`) {
 export function steps(first, last) {
   return first === last ? `step ${integer(first)}` : `steps ${integer(first)} to ${integer(last)}`;
 }
+
+/**
+ * A family's name as a heading: "policy entropy" -> "Policy entropy".
+ * @param {string} text
+ */
+export const heading = (text) => text.charAt(0).toUpperCase() + text.slice(1);

@@ -1,7 +1,7 @@
 // @ts-check
 // <figure-panel>: one figure, fetched when it comes into sight, drawn again when its run grew and it is in sight.
 
-import {get, path, query} from "./api.js";
+import {ApiError, get, path, query} from "./api.js";
 import {notebookLines, showCode} from "./code.js";
 import {h, say} from "./dom.js";
 import {quantity} from "./format.js";
@@ -22,6 +22,7 @@ const sizes = new ResizeObserver((entries) => {
   for (const entry of entries) void fit(/** @type {HTMLElement} */ (entry.target));
 });
 
+const AGAIN = 3000; // milliseconds until a figure that did not come is asked for again
 let count = 0;
 
 export class FigurePanel extends HTMLElement {
@@ -81,6 +82,7 @@ export class FigurePanel extends HTMLElement {
     this.classList.toggle("wide", info.wide);
     say(this.heading, info.title);
     say(this.about, info.about);
+    this.about.title = info.about; // two lines are shown
     say(this.last, info.last ? quantity(info.last.value, info.last.unit) : "");
     this.plot.style.height = `${info.height}px`;
     this.plot.setAttribute("aria-label", `${info.title}${info.last ? `, last ${quantity(info.last.value, info.last.unit)}` : ""}. ${info.about}`);
@@ -115,6 +117,8 @@ export class FigurePanel extends HTMLElement {
         this.note.textContent = error instanceof Error ? error.message : String(error);
         this.note.hidden = false;
       }
+      const hopeless = error instanceof ApiError && error.status >= 400 && error.status < 500;
+      if (!hopeless) setTimeout(() => this.inSight && this.isConnected && void this.#load(), AGAIN);
     } finally {
       this.busy = false;
     }

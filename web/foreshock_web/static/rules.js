@@ -4,7 +4,7 @@
 import {runbook} from "./alerts.js";
 import {get} from "./api.js";
 import {fill, h} from "./dom.js";
-import {number, plural} from "./format.js";
+import {heading, number, plural} from "./format.js";
 import {FAMILIES} from "./order.js";
 
 /** @typedef {import("./types.js").Rule} Rule */
@@ -25,7 +25,7 @@ export async function showRules(root, {signal, title}) {
   fill(
     root,
     h("div", {class: "toolbar"}, h("h1", {tabindex: -1}, "Rules"), h("p", {class: "count muted"}, `${plural(rules.length, "rule")} in force`)),
-    families.map((family) => h("section", {class: "pack"}, h("h2", {class: "family-name"}, family), rules.filter((rule) => rule.family === family).map(card))),
+    families.map((family) => h("section", {class: "pack"}, h("h2", null, heading(family)), rules.filter((rule) => rule.family === family).map(card))),
   );
 }
 

@@ -2,7 +2,7 @@
 // The verdict strip: one row per family, one cell per range of steps, equal neighbours joined so that a reader hears sentences.
 
 import {each, fill, h, say} from "./dom.js";
-import {integer, steps} from "./format.js";
+import {heading, integer, steps} from "./format.js";
 import {icon, word} from "./icons.js";
 
 /** @typedef {import("./types.js").VerdictStrip} VerdictStrip */
@@ -74,7 +74,7 @@ export class Strip {
     return h(
       "div",
       {role: "row", class: "strip-row"},
-      h("div", {role: "rowheader", class: "strip-family"}, h("button", {type: "button", class: "plain", onclick: () => this.choose(row.family)}, row.family)),
+      h("div", {role: "rowheader", class: "strip-family"}, h("button", {type: "button", class: "plain", onclick: () => this.choose(row.family)}, heading(row.family))),
       h("div", {class: "strip-cells", role: "presentation"}),
       h("div", {role: "cell", class: "strip-state"}),
     );
@@ -99,7 +99,7 @@ export class Strip {
         const html = /** @type {HTMLElement} */ (cell);
         html.style.flexGrow = String(stretch.cells);
         const sentence = `${word(stretch.state === "none" ? "none" : stretch.state)}, ${steps(stretch.first, stretch.last)}`;
-        html.title = `${row.family}: ${sentence}`;
+        html.title = `${heading(row.family)}: ${sentence}`;
         const words = cell.querySelector(".hidden");
         if (words) say(words, sentence);
       },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import sqlite3
 import threading
 import time
 
@@ -103,12 +104,14 @@ def test_a_data_folder_that_is_a_file_is_said(wire, tmp_path):
     assert str(tmp_path / "file") in err
 
 
-def test_migrate_says_what_it_did(wire, tmp_path):
-    folder = ("--data-dir", str(tmp_path))
-    assert run(wire, "migrate", "--check", *folder)[:2] == (1, "To apply: 0001.\n")
-    assert run(wire, "migrate", *folder)[:2] == (0, "Applied: 0001.\n")
-    assert run(wire, "migrate", *folder)[:2] == (0, "The database was up to date.\n")
-    assert run(wire, "migrate", "--check", *folder)[:2] == (0, "The database is up to date.\n")
+def test_migrate_says_what_it_did(tmp_path, capsys):
+    def migrate(*words: str) -> tuple[int, str]:
+        return cli.migrate([*words, "--data-dir", str(tmp_path)]), capsys.readouterr().out
+
+    assert migrate("--check") == (1, "To apply: 0001.\n")
+    assert migrate() == (0, "Applied: 0001.\n")
+    assert migrate() == (0, "The database was up to date.\n")
+    assert migrate("--check") == (0, "The database is up to date.\n")
 
 
 @pytest.mark.postgres
@@ -126,19 +129,19 @@ def test_on_postgresql_serve_waits_for_migrate(wire, tmp_path, postgres_url):
     assert served.stop() == 0
 
 
-def test_a_database_of_a_later_release_is_refused(wire, tmp_path):
-    import sqlite3
-
-    run(wire, "migrate", "--data-dir", str(tmp_path))
+def test_a_database_of_a_later_release_is_refused(wire, tmp_path, capsys):
+    folder = ["--data-dir", str(tmp_path)]
+    cli.migrate(folder)
     database = sqlite3.connect(tmp_path / "foreshock.db")
     database.execute("UPDATE alembic_version SET version_num = '9999'")
     database.commit()
     database.close()
-    for word in (["serve", "--port", "0"], ["migrate"]):
-        status, _, err = run(wire, *word, "--data-dir", str(tmp_path))
-        assert status == 1
-        assert "later release" in err
-        assert "Traceback" not in err
+    assert cli.migrate(folder) == 1
+    assert "later release" in capsys.readouterr().err
+    status, _, err = run(wire, "serve", "--port", "0", *folder)
+    assert status == 1
+    assert "later release" in err
+    assert "Traceback" not in err
 
 
 def test_rules_check_finds_the_built_in_packs_good_and_says_what_is_wrong_in_another(capsys, tmp_path):

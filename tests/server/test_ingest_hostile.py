@@ -310,7 +310,7 @@ def read(data: object, *, binary: bool, series: int) -> None:
         rows.group(series, "f32")
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     st.one_of(plain, likely.map(lambda body: {"v": 1, "attempt": 1, "writer": "w", "seq": 1, **body})),
     st.booleans(),

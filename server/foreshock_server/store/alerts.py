@@ -1,4 +1,4 @@
-"""Reads of Alert and Transition rows, with the series that each is about."""
+"""Reads of Alert rows, with the series that each is about."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from foreshock_server.models import Alert, Series, Transition
+from foreshock_server.models import Alert, Series
 
 FIRING = "firing"
 
@@ -45,17 +45,6 @@ def alerts_of(session: Session, run_id: str) -> list[tuple[Alert, Series]]:
         .join(Series, (Series.run_id == Alert.run_id) & (Series.series_id == Alert.series_id))
         .where(Alert.run_id == run_id)
         .order_by(Alert.rule, Alert.series_id)
-    )
-    return list(session.execute(query))
-
-
-def transitions_of(session: Session, run_id: str) -> list[tuple[Transition, Series]]:
-    """Every transition of the run with its series, in the order in which they were recorded."""
-    query = (
-        select(Transition, Series)
-        .join(Series, (Series.run_id == Transition.run_id) & (Series.series_id == Transition.series_id))
-        .where(Transition.run_id == run_id)
-        .order_by(Transition.created_at, Transition.step, Transition.rule, Transition.series_id)
     )
     return list(session.execute(query))
 

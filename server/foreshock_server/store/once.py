@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import inspect
@@ -19,10 +19,3 @@ def insert_once(session: Session, model: type[Base], values: Mapping[str, Any]) 
     key = inspect(model).primary_key[0]
     statement = insert(model).values(**values).on_conflict_do_nothing().returning(key)
     return session.execute(statement).first() is not None
-
-
-def insert_new(session: Session, model: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Store those of the rows whose keys are new."""
-    if rows:
-        insert = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
-        session.execute(insert(model).on_conflict_do_nothing(), [dict(row) for row in rows])

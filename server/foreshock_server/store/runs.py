@@ -47,7 +47,7 @@ def open_run(
     run = lock_run(session, run_id)
     changed = False
     if not born:
-        # Blocks may have opened the run before its description came; what is known stays.
+        # Every process of a run opens it, and may know more or less of it: what is known stays.
         if not run.name and name:
             run.name, changed = name, True
         missing = {key: value for key, value in config.items() if key not in run.config}

@@ -102,7 +102,7 @@ def _acknowledge(session: Session, writer: Writer) -> None:
     session.flush()
 
 
-def unevaluated(session: Session, limit: int = 100) -> list[Writer]:
+def unevaluated(session: Session, limit: int = 1000) -> list[Writer]:
     """Writers with acknowledged blocks that the rules have not seen, the longest waiting first."""
     query = (
         select(Writer).where(Writer.evaluated_seq < Writer.acked_seq).order_by(Writer.seen_at).limit(limit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +20,7 @@ from .op import forget, observe, register
 from .probes import features as feature_inputs
 from .probes import policy as policy_inputs
 from .probes.activations import attach
-from .probes.choose import places
+from .probes.choose import innermost, places
 from .probes.embeddings import Embeddings
 from .probes.optimiser import OptimiserProbe
 from .probes.table import Watched, WatchTable
@@ -79,8 +80,9 @@ class Instruments:
         self._generators: dict[torch.device, torch.Generator] = {}
         self._spectra = Spectra(self._clock, lambda device: new_collector(device, slots=1))
         self._handles: list[RemovableHandle] = []
-        self._watched: set[int] = set()  # ids of hooked modules
-        self._models = 0
+        self._watched: weakref.WeakSet[nn.Module] = weakref.WeakSet()  # modules with a hook
+        self._models: weakref.WeakKeyDictionary[nn.Module, str] = weakref.WeakKeyDictionary()  # -> prefix
+        self._prefixes = 0
         self._unseen: list[tuple[int, list[Site]]] = []  # (when to look, at what)
         self._closed = False
 
@@ -105,16 +107,22 @@ class Instruments:
         """Hook the model's blocks, layers or stages and whatever optimizer steps its parameters.
 
         ``include`` and ``exclude`` are patterns on module names (``*`` one part, ``**`` any). Call it before the first
-        compiled call. A second model's places begin with ``model2.``.
+        compiled call. Called again with the same model it adds places; a second model's begin with ``model2.``.
         """
-        self._models += 1
-        prefix = "" if self._models == 1 else f"model{self._models}."
+        if not isinstance(model, nn.Module):
+            raise ValueError(f"watch got a {type(model).__name__}; pass a torch.nn.Module")
+        root = innermost(model)
+        seen = root in self._models
+        if not seen:
+            self._prefixes += 1
+            self._models[root] = "" if self._prefixes == 1 else f"model{self._prefixes}."
+        prefix = self._models[root]
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         lines, added = [], []
         for place in places(model, include, exclude):
-            if id(place.module) in self._watched:
+            if place.module in self._watched:
                 continue
-            self._watched.add(id(place.module))
+            self._watched.add(place.module)
             name = prefix + (place.name or "model")
             site = self._embeddings(
                 ("activations", name),
@@ -130,8 +138,9 @@ class Instruments:
             lines.append(
                 Watched(name, type(place.module).__name__, "activations: ranks, spread, non-finite", every)
             )
-        probe = OptimiserProbe(model, prefix, self._clock, self._optimiser_site, optimizer)
-        self._handles += probe.attach()
+        probe = OptimiserProbe(root, prefix, self._clock, self._optimiser_site, optimizer)
+        if not seen:
+            self._handles += probe.attach()
         every = self._clock.every["optimiser"]
         lines += [
             Watched(name, "parameters", "gradients, weights, updates", every) for name in probe.places()

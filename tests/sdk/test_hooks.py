@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import functools
+import gc
 import logging
 import math
 import pickle
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -439,6 +441,36 @@ def test_a_second_model_s_places_have_a_prefix(recorded: Recorded) -> None:
     assert {"n_eff{place=1}", "n_eff{place=model2.1}"} <= set(keys)
 
 
+def test_watching_a_model_again_adds_places_and_repeats_nothing(
+    recorded: Recorded, measured: list[str]
+) -> None:
+    model = seeded(feedforward.mlp)
+    recorded.instruments.watch(model)
+    recorded.instruments.watch(torch.compile(model), include=["0", "1"])
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    loss_of(model(feedforward.features())).backward()
+    optimizer.step()
+    keys = recorded.step()
+    assert sorted(measured) == ["0", "1", "4"]
+    assert "gradient_norm{place=0}" in keys
+    assert not any("model2" in key for key in keys)
+
+
+def test_a_wrapper_that_is_gone_does_not_take_the_probes_along(recorded: Recorded) -> None:
+    model = seeded(feedforward.mlp)
+    recorded.instruments.watch(torch.compile(model))
+    gc.collect()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    loss_of(model(feedforward.features())).backward()
+    optimizer.step()
+    assert {"gradient_norm", "n_eff{place=1}"} <= set(recorded.step())
+
+
+def test_what_is_no_module_is_answered(recorded: Recorded) -> None:
+    with pytest.raises(ValueError, match=r"watch got a dict; pass a torch\.nn\.Module"):
+        recorded.instruments.watch({})
+
+
 # -- leaving nothing behind -------------------------------------------------------------------------------------------
 
 
@@ -494,3 +526,19 @@ def test_a_model_moved_to_another_type_is_still_measured(recorded: Recorded) -> 
     model.to(torch.bfloat16)
     model(feedforward.features().to(torch.bfloat16))
     assert recorded.step()["nonfinite_count{place=1,tensor=activation}"] == 0
+
+
+def test_a_watched_model_can_be_forgotten(recorded: Recorded) -> None:
+    model = seeded(feedforward.mlp)
+    recorded.instruments.watch(model)
+    loss_of(model(feedforward.features())).backward()
+    torch.optim.SGD(model.parameters(), 0.1).step()
+    recorded.step()
+    alive = weakref.ref(model)
+    del model
+    gc.collect()
+    assert alive() is None
+    other = seeded(feedforward.mlp)
+    recorded.instruments.watch(other)
+    other(feedforward.features())
+    assert "n_eff{place=model2.1}" in recorded.step()

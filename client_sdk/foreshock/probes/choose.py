@@ -111,6 +111,12 @@ def place_of(parameter: str, blocks: Iterable[str]) -> str:
     return ".".join(parts[: max(1, min(shared + 1, len(parts) - 1))])
 
 
+def innermost(model: nn.Module) -> nn.Module:
+    """The model within its wrappers."""
+    inner = _inner(model)
+    return innermost(inner.get_submodule("module")) if _data_parallel_prefix(model) else inner
+
+
 def block_names(model: nn.Module) -> list[str]:
     """The names of the model's repeated blocks; empty when it has none."""
     return [name for name, _ in _blocks(named(model))]

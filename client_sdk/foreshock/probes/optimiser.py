@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -35,7 +36,6 @@ class _Taken:
     before: list[Tensor]
 
 
-@dataclass
 class OptimiserProbe:
     """Reads a model's parameters when an optimizer that holds them steps; the first step of an open step counts.
 
@@ -44,20 +44,28 @@ class OptimiserProbe:
     by itself is the exception: its gradients are still scaled. Of a sharded model each rank reads its shard.
     """
 
-    model: nn.Module
-    prefix: str
-    clock: Clock
-    new_site: Callable[[object, str, Sequence[SeriesSpec], torch.device], Site]
-    only: Optimizer | None = None
-    _taken: dict[int, list[_Taken]] = field(default_factory=dict)
-    _order: list[int] = field(default_factory=list)
+    def __init__(
+        self,
+        model: nn.Module,
+        prefix: str,
+        clock: Clock,
+        new_site: Callable[[object, str, Sequence[SeriesSpec], torch.device], Site],
+        only: Optimizer | None = None,
+    ) -> None:
+        self._model = weakref.ref(model)  # a model that is gone must be gone
+        self._prefix = prefix
+        self._clock = clock
+        self._new_site = new_site
+        self._only = only
+        self._taken: dict[int, list[_Taken]] = {}
+        self._order: list[int] = []  # of the optimizers, as they first stepped
 
     def attach(self) -> list[RemovableHandle]:
         """Hooks on every optimizer, or on the one given; those that hold none of the model's parameters are let pass."""
-        if self.only is not None:
+        if self._only is not None:
             return [
-                self.only.register_step_pre_hook(self._before),
-                self.only.register_step_post_hook(self._after),
+                self._only.register_step_pre_hook(self._before),
+                self._only.register_step_post_hook(self._after),
             ]
         return [
             register_optimizer_step_pre_hook(self._before),
@@ -69,11 +77,14 @@ class OptimiserProbe:
         return list(dict.fromkeys(place for place, _ in self._named()))
 
     def _named(self) -> list[tuple[str, nn.Parameter]]:
-        blocks, clean = block_names(self.model), parameter_name(self.model)
-        return [(self.prefix + place_of(clean(name), blocks), p) for name, p in self.model.named_parameters()]
+        model = self._model()
+        if model is None:
+            return []
+        blocks, clean = block_names(model), parameter_name(model)
+        return [(self._prefix + place_of(clean(name), blocks), p) for name, p in model.named_parameters()]
 
     def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if self.clock.closed or not self.clock.due("optimiser"):
+        if self._clock.closed or not self._clock.due("optimiser"):
             return
         with guard("the optimizer's hook, before the step"):
             started = time.perf_counter()
@@ -84,19 +95,19 @@ class OptimiserProbe:
                     for device, named in self._by_device(optimizer).items()
                 ]
             self._taken[id(optimizer)] = [one for one in taken if one is not None]
-            self.clock.seconds += time.perf_counter() - started
+            self._clock.seconds += time.perf_counter() - started
 
     def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         taken = self._taken.pop(id(optimizer), None)
-        if not taken or self.clock.closed:
+        if not taken or self._clock.closed:
             return
         with guard("the optimizer's hook, after the step"), torch.no_grad():
             started = time.perf_counter()
             for one in taken:
                 ratios = parameters.update_ratios(one.before, parameters.samples(one.weights))
                 one.site.row.copy_(torch.cat([one.values, ratios]))
-                self.clock.recorded[one.site] = True
-            self.clock.seconds += time.perf_counter() - started
+                self._clock.recorded[one.site] = True
+            self._clock.seconds += time.perf_counter() - started
 
     def _by_device(self, optimizer: Optimizer) -> dict[torch.device, list[tuple[str, Tensor, Tensor]]]:
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -120,8 +131,8 @@ class OptimiserProbe:
             self._order.append(id(optimizer))
         number = self._order.index(id(optimizer))
         labels = {"optimizer": str(number)} if number else {}
-        site = self.new_site((id(self), number, tuple(places)), "optimiser", series(places, labels), device)
-        if site in self.clock.recorded:
+        site = self._new_site((id(self), number, tuple(places)), "optimiser", series(places, labels), device)
+        if site in self._clock.recorded:
             return None
         values = torch.cat(
             [

@@ -1,0 +1,1 @@
+"""Two small transformers learn arithmetic by reinforcement: one collapses, its twin does not."""

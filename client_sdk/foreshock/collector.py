@@ -118,10 +118,8 @@ class DeviceRing(Generic[Note]):
         if slot.note is not None or self._primitives.capturing():  # emptied by poll() alone
             self.dropped += readings
             return False
-        if slot.device.numel() < size:  # only here, between two steps, and never while the slot is on its way
-            roomy = 1 << (size - 1).bit_length()
-            slot.device = self._primitives.device_buffer(roomy)
-            slot.host = self._primitives.host_buffer(roomy)
+        if slot.device.numel() < size:
+            self._grow(1 << (size - 1).bit_length())
         self._sent += 1
         slot.note, slot.size, slot.readings = note, size, readings
         slot.stamp = float(self._sent % self.STAMPS)
@@ -132,6 +130,14 @@ class DeviceRing(Generic[Note]):
         self._primitives.copy_after(slot.ready, pairs, slot.done)
         self._flying.append(slot)
         return True
+
+    def _grow(self, size: int) -> None:
+        # Only between two steps and never under a copy on its way; all that are free at once, since making a pinned
+        # buffer may wait for the device.
+        for slot in self._slots:
+            if slot.note is None and slot.device.numel() < size:
+                slot.device = self._primitives.device_buffer(size)
+                slot.host = self._primitives.host_buffer(size)
 
     def poll(self) -> list[tuple[Note, Row]]:
         arrived: list[tuple[Note, Row]] = []

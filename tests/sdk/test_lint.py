@@ -43,6 +43,7 @@ WAITING = (
     "multinomial",
     "nonzero",
     "repeat_interleave.Tensor",
+    "scalar_tensor",  # what torch.where makes of a Python number, and then copies to the device from pageable memory
     "unique",
 )
 HARMLESS = ("nonzero_static", "nonzero_numpy")
@@ -122,6 +123,7 @@ SINS: dict[str, Callable[[Tensor], object]] = {
     "mask assignment": lambda x: x.clone().__setitem__(x > 0, torch.zeros(())),
     "nonzero": lambda x: (x > 0).nonzero(),
     "where": lambda x: torch.where(x > 0),
+    "where with a number": lambda x: torch.where(x > 0, x, 0.0),
     "unique": lambda x: x.unique(),
     "bincount": lambda x: x.flatten().abs().long().bincount(),
     "eigvalsh": lambda x: torch.linalg.eigvalsh(x.T @ x),

@@ -43,7 +43,7 @@ def zero_variance(reward_N: Tensor, group_N: Tensor) -> Tensor:
 
     largest = reward_N.masked_fill(wrong_N, -torch.inf).amax()
     smallest = reward_N.masked_fill(wrong_N, torch.inf).amin()
-    middle = torch.where(largest == smallest, TINY, 0.5 * smallest + 0.5 * largest)
+    middle = (0.5 * smallest + 0.5 * largest).masked_fill(largest == smallest, TINY)
     high_N = reward_N >= middle
     rows_3N = torch.stack([constant_N, constant_N & high_N, constant_N > high_N]).float()
     shares = masked.mean(rows_3N, counted_N, counted_N.sum())

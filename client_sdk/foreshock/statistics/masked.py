@@ -48,7 +48,7 @@ def quantiles(x_N: Tensor, weight_N: Tensor, count: Tensor, levels: Sequence[flo
 
 def sample(weight_N: Tensor, uniform_N: Tensor, size: int) -> Tensor:
     """Positions of ``size`` rows drawn without replacement, those of weight one first; the others keep weight zero."""
-    return torch.where(weight_N > 0, uniform_N, -1.0).topk(size, sorted=False).indices
+    return uniform_N.masked_fill(weight_N <= 0, -1.0).topk(size, sorted=False).indices
 
 
 def unless_mostly_bad(values_K: Tensor, asked: Tensor, good: Tensor) -> Tensor:

@@ -102,4 +102,4 @@ def _participation_centred(frobenius: Tensor, square_S: Tensor, n: Tensor, width
 
 def _ratio(upper: Tensor, lower: Tensor, width: int) -> Tensor:
     # Rows all but orthogonal: the estimate below is zero or, by chance, less, and the width is the best that is left.
-    return torch.where(lower > 0, upper / lower, float(width)).clamp(1.0, float(width))
+    return (upper / lower).masked_fill(lower <= 0, width).clamp(1.0, width)

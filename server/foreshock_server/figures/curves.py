@@ -11,13 +11,9 @@ from foreshock_server.figures.scene import Curve, SeriesInfo
 from foreshock_server.query.downsample import thin
 
 POINTS = 2000  # per curve: about what a wide screen can show
-DENSE = (
-    500  # readings from which on a line of medians is drawn over them: more than a panel has pixels to spare
-)
-COURSE = 200  # about so many medians
-MOST_BREAKS = (
-    200  # a line in more pieces than this is drawn through: the marks of the odd readings tell the story
-)
+DENSE = 150  # readings from which on their medians are drawn over them: noise must not hide the course
+COURSE = 100  # about so many medians
+MOST_BREAKS = 200  # a line in more pieces is drawn through: the marks of the odd readings tell the story
 GAP = 8  # an absence this many times as long as the usual distance between readings breaks the line
 
 
@@ -42,9 +38,8 @@ def curve(
         else part
         for part in parts
     ]
-    block = 2 ** math.ceil(
-        math.log2(max(total / COURSE, 1))
-    )  # powers of two: a live line does not shift at every update
+    # Powers of two, so that the medians of a live run do not shift at every update.
+    block = 2 ** math.ceil(math.log2(max(total / COURSE, 1)))
     medians = [_medians(steps[part], values[part], block) for part in parts] if total > DENSE else []
     return Curve(
         info,

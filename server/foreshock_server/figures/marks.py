@@ -27,7 +27,7 @@ _LIMITS = {  # word, side of the line, dash
     "warning": ("warning", "top", "dash"),
     "falling": ("warning while falling", "top", "dash"),
     "critical": ("critical", "bottom", "longdash"),
-    "clear": ("resolves at", "top", "dot"),
+    "clear": ("resolves at", "bottom", "dot"),
 }
 
 
@@ -56,7 +56,7 @@ def line(
             name=name,
             mode="lines+markers" if few else "lines",
             connectgaps=False,
-            line={"color": clear(colour, 0.32), "width": 1}
+            line={"color": clear(colour, 0.28), "width": 1}
             if dense
             else {"color": colour, "dash": dash, "width": width},
             marker={"size": 5, "color": colour},
@@ -264,7 +264,7 @@ def _levels(figure: go.Figure, scene: Scene, curve: Curve) -> None:
                 "text": f"{whose}{word} {limit.value:.3g}",
                 "padding": 2,
                 "font": {"size": 10, "color": colour},
-                "textposition": "start" if limit.kind == "clear" else "end",
+                "textposition": "end",
                 "yanchor": side,
             },
         )

@@ -70,9 +70,9 @@ export class AlertList {
 
 /** @param {Alert} alert */
 function makeAlert(alert) {
-  return h(
+  const card = h(
     "details",
-    {class: "alert"},
+    {class: "alert", ontoggle: () => card.open && card.scrollIntoView({block: "nearest"})},
     h(
       "summary",
       {class: "alert-head"},
@@ -83,6 +83,7 @@ function makeAlert(alert) {
     ),
     h("div", {class: "alert-body"}, h("p", {class: "muted"}, alert.title || alert.rule), h("dl", {class: "facts"}), runbook(alert.runbook)),
   );
+  return card;
 }
 
 /** @param {HTMLElement} card @param {Alert} alert */

@@ -49,13 +49,14 @@ export function integer(value) {
 }
 
 /**
- * How long: "45 s", "12 min", "3 h 12 min", "2 d 4 h".
+ * How long: "45 s", "1 min 39 s", "12 min", "3 h 12 min", "2 d 4 h".
  * @param {number} seconds
  */
 export function duration(seconds) {
   const s = Math.max(0, Math.round(seconds));
   if (s < 60) return `${s}${NO_BREAK}s`;
   const minutes = Math.floor(s / 60);
+  if (minutes < 10 && s % 60) return `${minutes}${NO_BREAK}min ${s % 60}${NO_BREAK}s`;
   if (minutes < 60) return `${minutes}${NO_BREAK}min`;
   const hours = Math.floor(minutes / 60);
   if (hours < 24) return minutes % 60 ? `${hours}${NO_BREAK}h ${minutes % 60}${NO_BREAK}min` : `${hours}${NO_BREAK}h`;

@@ -76,8 +76,8 @@ export async function showSettings(root, {signal, title}) {
           await load();
         })}, "Delete"),
         !editable && h("span", {class: "muted"}, "set where the server runs"),
+        result,
       ),
-      result,
     );
   }
 
@@ -90,7 +90,7 @@ export async function showSettings(root, {signal, title}) {
     };
     text(".channel-name", channel.name);
     text(".channel-kind", `${channel.kind}${channel.project ? ` · only ${channel.project}` : ""} · added ${age(channel.created_at, Date.now() / 1000)}`);
-    text(".channel-url", Object.entries(channel.config).map(([name, value]) => (name === "url" ? value : `${name} ${value}`)).join(" · "));
+    text(".channel-url", `${channel.config.url}${channel.config.signed ? " · signed" : ""}`);
     text(".channel-toggle", channel.enabled ? "Disable" : "Enable");
     const toggle = at(".channel-toggle");
     if (toggle) toggle.dataset.enabled = String(channel.enabled);

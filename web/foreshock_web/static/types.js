@@ -64,7 +64,7 @@
 /** @typedef {{name: string, key?: string, title: string, family: string, order: number, state: Verdict, about: string, height: number, wide: boolean, last: {key: string, value: Reading, unit: string} | null}} FigureInfo */
 /** @typedef {{key: string, statistic: string, family: string, place: string, unit: string, last: Reading | null, first_step: number | null, last_step: number | null, points: number, nonfinite: number}} SeriesInfo */
 
-/** @typedef {{id: string, name: string, kind: string, config: Record<string, string>, project: string | null, enabled: boolean, origin: "settings" | "api", created_at: number, secret?: string}} Channel */
+/** @typedef {{id: string, name: string, kind: string, config: {url: string, signed?: boolean}, project: string | null, enabled: boolean, origin: "settings" | "api", created_at: number, secret?: string}} Channel */
 /** @typedef {{counts: {waiting: number, delivered: number, failed: number, tries: number}, deliveries: {channel: {id: string, name: string} | null, state: string, error: string | null}[]}} Deliveries */
 
 /** @typedef {{statistic: string, family: string, place: string, labels: Record<string, string>}} Match */

@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from .collector import Collector, DeviceRing, HostCollector
+from .assembly import Assembly, new_collector
 from .finish import StepRow
 from .guard import say_once
 from .op import forget, observe, register
@@ -24,7 +23,7 @@ from .probes.choose import innermost, places
 from .probes.embeddings import Embeddings
 from .probes.optimiser import OptimiserProbe
 from .probes.table import Watched, WatchTable
-from .series import FrameSpec, SeriesSpec
+from .series import SeriesSpec
 from .site import Clock, Site
 from .spectra import Spectra
 from .statistics import embedding
@@ -41,17 +40,9 @@ EVERY: Mapping[str, int] = {
     "views": 1,
     "log": 1,
 }
-FRAMES = 64  # distinct sets of sites; beyond that a site is a frame of its own
 SEED = 0x5E15  # of the private generators: the user's random numbers are never touched
 SITES = 1024  # in all: names that change with the step must not fill the memory
 UNSEEN_AFTER = 2  # steps
-
-
-@dataclass(frozen=True)
-class _Note:
-    step: int
-    time: float
-    frame: FrameSpec
 
 
 class Instruments:
@@ -75,8 +66,7 @@ class Instruments:
         self._labels = (("rank", str(rank)),) if world_size > 1 else ()
         self._on_row = on_row
         self._sites: dict[object, Site] = {}
-        self._frames: dict[tuple[int, ...], FrameSpec] = {}
-        self._collectors: dict[torch.device, Collector[_Note]] = {}
+        self._assembly = Assembly()
         self._generators: dict[torch.device, torch.Generator] = {}
         self._spectra = Spectra(self._clock, lambda device: new_collector(device, slots=1))
         self._handles: list[RemovableHandle] = []
@@ -94,7 +84,7 @@ class Instruments:
     @property
     def dropped(self) -> int:
         """Readings lost because the device did not get rid of earlier ones in time."""
-        return self._spectra.dropped + sum(collector.dropped for collector in self._collectors.values())
+        return self._assembly.dropped + self._spectra.dropped
 
     def watch(
         self,
@@ -250,15 +240,7 @@ class Instruments:
         if self._closed:
             return
         started = _now()
-        by_device: dict[torch.device, list[Site]] = {}
-        for site in sorted(self._clock.recorded, key=lambda site: site.index):
-            by_device.setdefault(site.row.device, []).append(site)
-        for device, sites in by_device.items():
-            if device not in self._collectors:
-                self._collectors[device] = new_collector(device)
-            for frame, together in self._framed(sites):
-                note = _Note(step, time, frame)
-                self._collectors[device].send([site.row for site in together], note, len(frame.series))
+        self._assembly.send(self._clock.recorded, step, time)
         self._clock.advance()
         self._spectra.close_step(step, time)
         self._hand_on()
@@ -276,7 +258,7 @@ class Instruments:
             forget(site)
         until = _now() + deadline
         self._hand_on()
-        while self._under_way() and _now() < until:
+        while self._assembly.waiting() + self._spectra.waiting() and _now() < until:
             time.sleep(0.002)
             self._hand_on()
 
@@ -342,27 +324,8 @@ class Instruments:
             generator = self._generators[device] = torch.Generator(device).manual_seed(SEED)
         return torch.rand(count, generator=generator, device=device)
 
-    def _framed(self, sites: list[Site]) -> list[tuple[FrameSpec, list[Site]]]:
-        key = tuple(site.index for site in sites)
-        if key not in self._frames and len(self._frames) >= FRAMES and len(sites) > 1:
-            return [pair for site in sites for pair in self._framed([site])]
-        frame = self._frames.get(key)
-        if frame is None:
-            frame = self._frames[key] = FrameSpec(tuple(spec for site in sites for spec in site.specs))
-        return [(frame, sites)]
-
-    def _under_way(self) -> bool:
-        return self._spectra.waiting() > 0 or any(
-            collector.waiting() for collector in self._collectors.values()
-        )
-
     def _hand_on(self) -> None:
-        rows = [
-            StepRow(note.step, note.time, note.frame, values)
-            for collector in self._collectors.values()
-            for note, values in collector.poll()
-        ]
-        for row in (*rows, *self._spectra.arrived()):
+        for row in (*self._assembly.arrived(), *self._spectra.arrived()):
             self._on_row(row)
 
     def _look_for_silence(self) -> None:
@@ -377,15 +340,6 @@ class Instruments:
                 UNSEEN_AFTER,
                 ", ".join(silent),
             )
-
-
-def new_collector(device: torch.device, slots: int = 4) -> Collector[Any]:
-    """The collector for rows that are made on this device."""
-    if device.type != "cuda":
-        return HostCollector()
-    from .cuda import CudaPrimitives  # needs a device to exist
-
-    return DeviceRing(CudaPrimitives(device), slots)
 
 
 def _alignment(tensors: Sequence[Tensor]) -> Tensor:

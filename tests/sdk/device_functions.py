@@ -43,7 +43,7 @@ def _policy(tokens: int, vocabulary: int) -> dict[str, Tensor]:
     }
 
 
-def _rows(rows: int, width: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+def matrix(rows: int, width: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
     g = generator()
     return {
         "x": torch.randn(rows, width, generator=g).to(dtype),
@@ -101,15 +101,15 @@ DEVICE_FUNCTIONS = [
         lambda given: [policy.measure(given, 300)],
         policy.series(_policy(320, 24)),
     ),
-    DeviceFunction("representation", lambda: _rows(96, 16), _representation, _REPRESENTATION),
-    DeviceFunction("representation, sampled", lambda: _rows(200, 16), _representation, _REPRESENTATION),
-    DeviceFunction("representation, wide", lambda: _rows(16, 96), _representation, _REPRESENTATION),
+    DeviceFunction("representation", lambda: matrix(96, 16), _representation, _REPRESENTATION),
+    DeviceFunction("representation, sampled", lambda: matrix(200, 16), _representation, _REPRESENTATION),
+    DeviceFunction("representation, wide", lambda: matrix(16, 96), _representation, _REPRESENTATION),
     DeviceFunction(
-        "representation, beyond the columns", lambda: _rows(8, 5000), _representation, _REPRESENTATION
+        "representation, beyond the columns", lambda: matrix(8, 5000), _representation, _REPRESENTATION
     ),
     DeviceFunction(
         "representation, half precision",
-        lambda: _rows(96, 16, torch.bfloat16),
+        lambda: matrix(96, 16, torch.bfloat16),
         _representation,
         _REPRESENTATION,
     ),

@@ -161,7 +161,10 @@ PACKAGE = Path(foreshock.__file__).parent
 DEVICE_SIDE = [
     *sorted((PACKAGE / "statistics").glob("*.py")),
     *sorted((PACKAGE / "probes").glob("*.py")),
-    *(PACKAGE / name for name in ("collector.py", "cuda.py", "observe.py", "op.py", "site.py", "spectra.py")),
+    *(
+        PACKAGE / name
+        for name in ("assembly.py", "collector.py", "cuda.py", "observe.py", "op.py", "site.py", "spectra.py")
+    ),
 ]
 BANNED = re.compile(
     r"\.item\(|\.tolist\(|\.cpu\(|\.numpy\(|\.to\(\s*[\"']cpu|\bsynchronize\(|\.wait\(|record_stream|"

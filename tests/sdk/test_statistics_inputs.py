@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from foreshock.assembly import FRAMES
 from foreshock.finish import StepRow
-from foreshock.observe import FRAMES, SITES, Instruments
+from foreshock.observe import SITES, Instruments
 
 torch.set_num_threads(1)
 N, T, V = 6, 5, 11

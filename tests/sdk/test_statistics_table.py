@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from tests.sdk.device_functions import DEVICE_FUNCTIONS, DeviceFunction, _rows
+from tests.sdk.device_functions import DEVICE_FUNCTIONS, DeviceFunction, matrix
 
 from foreshock.eigenvalues import ranks
 from foreshock.statistics import STATISTICS, representation
@@ -50,7 +50,7 @@ def test_policy_values_lie_in_their_range(function: DeviceFunction) -> None:
 
 
 def test_representation_values_lie_in_their_range() -> None:
-    values, payload, shape = representation.measure(_rows(96, 16))
+    values, payload, shape = representation.measure(matrix(96, 16))
     specs = [*representation.series("h", labelled=True), *representation.finished_series("h")]
     for spec, value in zip(specs, [*values.tolist(), *ranks(payload.numpy(), shape)], strict=True):
         in_range(spec.key, spec.low, spec.high, value)

@@ -27,7 +27,7 @@ _LIMITS = {  # word, side of the line, dash
     "warning": ("warning", "top", "dash"),
     "falling": ("warning while falling", "top", "dash"),
     "critical": ("critical", "bottom", "longdash"),
-    "clear": ("resolves at", "bottom", "dot"),
+    "clear": ("resolves at", "top", "dot"),
 }
 
 
@@ -244,6 +244,8 @@ def _levels(figure: go.Figure, scene: Scene, curve: Curve) -> None:
     for limit in scene.limits:
         if limit.key != key or (limit.kind, limit.value) in seen:
             continue
+        if limit.kind == "falling" and not limit.firing:
+            continue  # below it nothing is wrong as long as nothing falls: a line there would cry wolf
         seen.add((limit.kind, limit.value))
         if limit.firing:  # the other rules' limits may be far away, and must not flatten the curve
             include.append(limit.value)
@@ -264,7 +266,7 @@ def _levels(figure: go.Figure, scene: Scene, curve: Curve) -> None:
                 "text": f"{whose}{word} {limit.value:.3g}",
                 "padding": 2,
                 "font": {"size": 10, "color": colour},
-                "textposition": "end",
+                "textposition": "middle" if limit.kind == "clear" else "end",
                 "yanchor": side,
             },
         )

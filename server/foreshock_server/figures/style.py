@@ -133,7 +133,7 @@ def _template(c: Colours) -> go.layout.Template:
             },
             "colorway": list(c.series),
             "xaxis": {**axis, "showgrid": False, "showline": True},
-            "yaxis": {**axis, "exponentformat": "power", "minexponent": 4},
+            "yaxis": {**axis, "exponentformat": "e", "minexponent": 4},
             "annotationdefaults": {"font": {"size": 11, "color": c.muted}},
             "hoverlabel": {"bgcolor": c.surface, "bordercolor": c.grid, "font": {"size": 12, "color": c.ink}},
             "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": c.muted, "activecolor": c.accent},

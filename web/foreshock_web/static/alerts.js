@@ -30,7 +30,7 @@ export class AlertList {
     this.quiet = h("p", {class: "muted"});
     this.element = h(
       "section",
-      {class: "card", "aria-labelledby": "alerts-title"},
+      {class: "card", hidden: true, "aria-labelledby": "alerts-title"},
       h("h2", {id: "alerts-title"}, "Alerts"),
       this.quiet,
       this.firing,
@@ -47,7 +47,8 @@ export class AlertList {
     this.rest.hidden = current.length <= AT_ONCE;
     say(this.furtherCount, `${integer(current.length - AT_ONCE)} more`);
     this.quiet.hidden = current.length > 0;
-    say(this.quiet, transitions.length > 0 ? "Nothing fires now." : "Nothing fires, and nothing ever did.");
+    say(this.quiet, "Nothing fires now.");
+    this.element.hidden = current.length + transitions.length === 0; // then the banner has said it
     const newestFirst = [...transitions].reverse();
     this.past.hidden = newestFirst.length === 0;
     say(this.summary, `History (${plural(newestFirst.length, "change")})`);

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.bench.overhead import rival
 from tests.bench.report import OURS, Measure
 from tests.bench.service import Server, series, serving
-from tests.bench.turns import turns
+from tests.bench.turns import rival, turns
 
 from foreshock.demo.receiver import Received, Receiver
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.bench import rivals
 from tests.bench.report import Measure
 from tests.bench.service import Server, free_port, serving
-from tests.bench.turns import Subject, turns
+from tests.bench.turns import Subject, ours, rival, turns
 
 LOGGING = ((20, 0.0, 400), (500, 0.0, 200), (20, 0.005, 200))  # metrics, pause after a step, steps of a turn
 TURN = 5  # training steps of a turn: short, so that a change of the machine's mood meets every subject
@@ -29,23 +27,6 @@ def run(folder: Path, quick: bool) -> list[Measure]:
             )
         measures += _training_steps(folder / "training", server, quick)
     return measures
-
-
-def ours(name: str, script: str, first: str, url: str, folder: Path, companion: int | None = None) -> Subject:
-    """A subject in the project's own environment."""
-    return Subject(name, script, [first, str(folder), url, torch_home()], folder, companion=companion)
-
-
-def rival(name: str, script: str, folder: Path) -> Subject:
-    """A subject in the rival's environment, which is found, or made, at the moment it is wanted."""
-    found = rivals.find(name)
-    return Subject(found.subject, script, [name, str(folder), "", torch_home()], folder, python=found.python)
-
-
-def torch_home() -> str:
-    """The folder that this process would import torch from."""
-    spec = importlib.util.find_spec("torch")
-    return str(Path(spec.origin).parent.parent) if spec and spec.origin else ""
 
 
 def _log_calls(folder: Path, server: Server, metrics: int, pause: float, steps: int, rounds: int) -> Measure:

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import rivals
-from tests.bench.overhead import rival
 from tests.bench.report import OURS, Measure
 from tests.bench.service import NotUp, Server, answering, free_port, series, serving
-from tests.bench.turns import SCRIPTS, turns
+from tests.bench.turns import SCRIPTS, rival, turns
 
 LAYERS = 12
 OUR_CHART = ".js-plotly-plot .main-svg .trace"  # a trace that plotly.js has drawn

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.bench import rivals
-from tests.bench.overhead import ours, rival
 from tests.bench.report import OURS, Measure
 from tests.bench.service import NotUp, Server, answering, free_port, serving
-from tests.bench.turns import SCRIPTS, Subject, turns
+from tests.bench.turns import SCRIPTS, Subject, ours, rival, turns
 
 METRICS = 500
 SQLITE = "SQLite, a row per point"

@@ -92,8 +92,7 @@ def test_a_rival_that_will_not_install_is_a_row_with_the_reason(tmp_path: Path) 
     ask = (
         "from tests.bench.report import Measure\n"
         "from tests.bench import rivals\n"
-        "from tests.bench.overhead import rival\n"
-        "from tests.bench.turns import turns\n"
+        "from tests.bench.turns import rival, turns\n"
         "from functools import partial\n"
         "from pathlib import Path\n"
         "import json\n"

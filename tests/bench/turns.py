@@ -5,6 +5,7 @@ Standing still also keeps the books honest: what a subject left for later it mus
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import select
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.report import Measure
-from tests.bench.rivals import environment
+from tests.bench.rivals import environment, find
 
 SCRIPTS = Path(__file__).parent / "subjects"
 
@@ -67,7 +68,7 @@ class Subject:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
             answer = json.loads(self._line(seconds))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
             raise SubjectFailed(f"{error}: {self._last_words()}") from error
         finally:
             self._signal(signal.SIGSTOP)
@@ -104,7 +105,7 @@ class Subject:
                 raise OSError(f"no answer within {seconds:g} s")
             more = os.read(pipe, 1 << 20)
             if not more:
-                raise OSError("the process ended")
+                raise OSError(f"the process ended, status {self._process.wait(5)}")  # below 0: a signal
             self._unread += more
         line, _, self._unread = self._unread.partition(b"\n")
         return line
@@ -175,3 +176,20 @@ def turns(*measures: Measure) -> Iterator[Turns]:
         yield taking
     finally:
         taking.close()
+
+
+def ours(name: str, script: str, first: str, url: str, folder: Path, companion: int | None = None) -> Subject:
+    """A subject in the project's own environment."""
+    return Subject(name, script, [first, str(folder), url, torch_home()], folder, companion=companion)
+
+
+def rival(name: str, script: str, folder: Path) -> Subject:
+    """A subject in the rival's environment, which is found, or made, at the moment it is wanted."""
+    found = find(name)
+    return Subject(found.subject, script, [name, str(folder), "", torch_home()], folder, python=found.python)
+
+
+def torch_home() -> str:
+    """The folder that this process would import torch from."""
+    spec = importlib.util.find_spec("torch")
+    return str(Path(spec.origin).parent.parent) if spec and spec.origin else ""

@@ -19,7 +19,7 @@ serve: $(VENV)/.demo ## the service on http://127.0.0.1:8642; ARGS="--port 9000 
 	$(BIN)/foreshock serve $(ARGS)
 
 test: $(VENV)/.dev ## every test that needs no service and no browser; ARGS="-k word"
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not (postgres or redis or browser or gpu or demo)" $(ARGS)
 
 test-services: $(VENV)/.dev ## the whole demo and the tests that need PostgreSQL, Redis or Chromium: they fail where one is missing
 	FORESHOCK_TEST_STRICT=1 FORESHOCK_TEST_BROWSER=1 FORESHOCK_TEST_DEMO=1 $(BIN)/python -m pytest -m "postgres or redis or browser or demo" $(ARGS)

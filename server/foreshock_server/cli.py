@@ -214,7 +214,11 @@ def _refuse_open_doors(settings: Settings) -> None:
 def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        # asyncio sets this only on sockets whose protocol number is TCP's, and create_server leaves it 0: without it every
+        # answer on a kept connection waits some 40 ms for the client's delayed acknowledgement. Accepted sockets inherit it.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
     except OSError as error:
         raise Refused(
             f"Cannot listen on {settings.host}:{settings.port}: {error.strerror or error}. "

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from foreshock_server import cli
+from foreshock_server.settings import Settings
 
 
 def run(wire, *words: str, timeout: float = 60, **environment: str) -> tuple[int, str, str]:
@@ -239,3 +240,11 @@ def _until(true, seconds: float = 10.0) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def test_answers_leave_at_once_on_a_kept_connection() -> None:
+    """Without TCP_NODELAY each waits some 40 ms for the client's delayed acknowledgement."""
+    with cli._listen(Settings(port=0)) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0

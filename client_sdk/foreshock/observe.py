@@ -29,6 +29,7 @@ from .spectra import Spectra
 from .statistics import embedding
 from .statistics import policy as policy_statistics
 from .statistics.table import STATISTICS, TRAINING
+from .statistics.tokens import LEVELS
 
 __all__ = ["Instruments", "StepRow", "WatchTable"]
 
@@ -67,6 +68,7 @@ class Instruments:
         self._on_row = on_row
         self._sites: dict[object, Site] = {}
         self._assembly = Assembly()
+        self._constants: dict[torch.device, Tensor] = {}
         self._generators: dict[torch.device, torch.Generator] = {}
         self._spectra = Spectra(self._clock, lambda device: new_collector(device, slots=1))
         self._handles: list[RemovableHandle] = []
@@ -161,7 +163,7 @@ class Instruments:
         if self._skips("policy"):
             return
         started = time.perf_counter()
-        given = policy_inputs.flatten(
+        given, group = policy_inputs.flatten(
             logits,
             mask=mask,
             actions=actions,
@@ -175,15 +177,17 @@ class Instruments:
         most = policy_inputs.tokens_at_most(logits.shape[-1])
         if len(given["valid"]) > most:
             given["uniform"] = self._uniform(len(given["valid"]), logits.device)
+        given["levels"] = self._levels(logits.device)
         names, device = tuple(given), logits.device
 
         def measure(tensors: Sequence[Tensor]) -> Tensor:
-            return policy_statistics.measure(dict(zip(names, tensors, strict=True)), most)
+            return policy_statistics.measure(dict(zip(names, tensors, strict=True)), most, group)
 
-        key = ("policy", names, most, device)
+        key = ("policy", names, most, group, device)
         site = self._sites.get(key)
         if site is None:
-            site = self._new_site(key, "policy", "policy", policy_statistics.series(names), measure, device)
+            specs = policy_statistics.series(names, grouped=group is not None)
+            site = self._new_site(key, "policy", "policy", specs, measure, device)
         self._clock.seconds += time.perf_counter() - started
         self._show(site, list(given.values()))
 
@@ -317,6 +321,12 @@ class Instruments:
         if not self._labels:
             return list(specs)
         return [replace(spec, labels=tuple(sorted((*spec.labels, *self._labels)))) for spec in specs]
+
+    def _levels(self, device: torch.device) -> Tensor:
+        if device not in self._constants:
+            levels = torch.as_tensor(LEVELS, dtype=torch.float32, device="cpu")
+            self._constants[device] = policy_inputs.moved(levels, device)
+        return self._constants[device]
 
     def _uniform(self, count: int, device: torch.device) -> Tensor:
         generator = self._generators.get(device)

@@ -11,6 +11,7 @@ from torch import Tensor
 from foreshock.series import SeriesSpec
 from foreshock.statistics import embedding, parameters, policy, representation
 from foreshock.statistics.table import STATISTICS
+from foreshock.statistics.tokens import LEVELS
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ def _policy(tokens: int, vocabulary: int) -> dict[str, Tensor]:
     return {
         "logits": torch.randn(tokens, vocabulary, generator=g),
         "valid": torch.rand(tokens, generator=g) > 0.2,
+        "levels": torch.tensor(LEVELS),
         "uniform": torch.rand(tokens, generator=g),
         "actions": torch.randint(0, vocabulary, (tokens,), generator=g),
         "old_logprobs": -torch.rand(tokens, generator=g),
@@ -93,6 +95,14 @@ DEVICE_FUNCTIONS = [
         "policy",
         lambda: _policy(64, 24),
         lambda given: [policy.measure({n: t for n, t in given.items() if n != "uniform"}, 1000)],
+        policy.series(_policy(64, 24)),
+    ),
+    DeviceFunction(
+        "policy, even groups",
+        lambda: {
+            name: tensor for name, tensor in _policy(64, 24).items() if name not in ("uniform", "groups")
+        },
+        lambda given: [policy.measure(given, 1000, 4)],
         policy.series(_policy(64, 24)),
     ),
     DeviceFunction(

@@ -41,7 +41,7 @@ def test_functions_return_float32_vectors_on_the_device_of_their_input(function:
         assert output.dim() == 1
 
 
-@pytest.mark.parametrize("function", DEVICE_FUNCTIONS[:2], ids=lambda function: function.name)
+@pytest.mark.parametrize("function", DEVICE_FUNCTIONS[:3], ids=lambda function: function.name)
 def test_policy_values_lie_in_their_range(function: DeviceFunction) -> None:
     (row,) = function.run(function.inputs())
     assert len(row) == len(function.series)

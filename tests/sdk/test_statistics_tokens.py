@@ -32,6 +32,11 @@ def by_definition(logits: Tensor) -> NDArray[np.float64]:
     return np.array([definition(row) for row in logits.double().tolist()]).T
 
 
+def family(logits: Tensor, weight: Tensor) -> Tensor:
+    """What the tokens of weight one read together."""
+    return tokens.policy(tokens.scan(logits), weight, logits.shape[1], torch.tensor(tokens.LEVELS))[0]
+
+
 def typical(rows: int, vocabulary: int, *, peak: float, std: float = 2.0, offset: float = 0.0) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(rows, vocabulary, generator=generator) * std
@@ -151,7 +156,7 @@ class LargestCopy(TorchDispatchMode):
 
 def test_no_token_gives_no_reading() -> None:
     assert tokens.scan(torch.empty(0, 10)).shape == (4, 0)
-    none = tokens.policy(torch.empty(4, 0), torch.empty(0), 10)
+    none = family(torch.empty(0, 10), torch.empty(0))
     assert none.shape == (len(tokens.YIELDS),)
     assert none.isnan().all()
 
@@ -162,13 +167,13 @@ def test_one_hot_and_flat_logits_read_zero_and_the_maximum() -> None:
     read = dict(
         zip(
             tokens.YIELDS,
-            tokens.policy(tokens.scan(certain), torch.ones(4), 10).tolist(),
+            family(certain, torch.ones(4)).tolist(),
             strict=True,
         )
     )
     assert (read["policy_entropy"], read["policy_varentropy"], read["policy_top1"]) == (0.0, 0.0, 1.0)
     assert (read["policy_top1_above_99"], read["policy_lse"]) == (1.0, 1000.0)
-    flat = tokens.policy(tokens.scan(torch.full((4, 10), -3.0)), torch.ones(4), 10)
+    flat = family(torch.full((4, 10), -3.0), torch.ones(4))
     assert flat[0].item() == pytest.approx(math.log(10), abs=1e-6)
     assert flat[tokens.YIELDS.index("policy_entropy_normalized")].item() == pytest.approx(1.0, abs=1e-6)
 
@@ -177,7 +182,7 @@ def test_the_family_is_the_masked_mean_and_the_quantiles_of_the_definition() -> 
     logits = typical(200, 50, peak=4)
     valid = torch.rand(200, generator=torch.Generator().manual_seed(1)) > 0.3
     logits[~valid] = math.nan  # what is masked may be anything
-    read = tokens.policy(tokens.scan(logits), valid.float(), 50).double().numpy()
+    read = family(logits, valid.float()).double().numpy()
     entropy, varentropy, top, lse = by_definition(logits[valid])
     expected = [
         entropy.mean(),
@@ -195,10 +200,11 @@ def test_bad_tokens_are_left_out_until_they_are_the_majority() -> None:
     logits = typical(10, 50, peak=4)
     logits[:5, 0] = math.nan
     valid = torch.ones(10)
-    half = tokens.policy(tokens.scan(logits), valid, 50)
+    half = family(logits, valid)
     assert half[0].item() == pytest.approx(by_definition(logits[5:])[0].mean(), rel=1e-6)
     logits[5, 0] = math.nan
-    assert tokens.policy(tokens.scan(logits), valid, 50).isnan().all()
+    assert family(logits, valid).isnan().all()
+    assert tokens.policy(tokens.scan(logits), valid, 50, torch.tensor(tokens.LEVELS))[1].tolist() == [6]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 10, 101])
@@ -210,7 +216,9 @@ def test_quantiles_are_those_of_numpy(count: int) -> None:
     levels = (0.0, 0.05, 0.5, 0.8, 1.0)
     expected = np.quantile(values[valid].double().numpy(), levels)
     assert np.allclose(
-        masked.quantiles(values, valid.float(), valid.float().sum(), levels).numpy(), expected, atol=1e-6
+        masked.quantiles(values, valid.float(), valid.float().sum(), torch.tensor(levels)).numpy(),
+        expected,
+        atol=1e-6,
     )
 
 

@@ -58,6 +58,7 @@ class OptimiserProbe:
         self._new_site = new_site
         self._only = only
         self._taken: dict[int, list[_Taken]] = {}
+        self._places: dict[str, str] = {}  # of the parameters, by name
         self._order: list[int] = []  # of the optimizers, as they first stepped
 
     def attach(self) -> list[RemovableHandle]:
@@ -80,8 +81,15 @@ class OptimiserProbe:
         model = self._model()
         if model is None:
             return []
-        blocks, clean = block_names(model), parameter_name(model)
-        return [(self._prefix + place_of(clean(name), blocks), p) for name, p in model.named_parameters()]
+        blocks = clean = None
+        named = []
+        for name, p in model.named_parameters():
+            if name not in self._places:
+                if blocks is None or clean is None:
+                    blocks, clean = block_names(model), parameter_name(model)
+                self._places[name] = self._prefix + place_of(clean(name), blocks)
+            named.append((self._places[name], p))
+        return named
 
     def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if self._clock.closed or not self._clock.due("optimiser"):
@@ -104,7 +112,9 @@ class OptimiserProbe:
         with guard("the optimizer's hook, after the step"), torch.no_grad():
             started = time.perf_counter()
             for one in taken:
-                ratios = parameters.update_ratios(one.before, parameters.samples(one.weights))
+                ratios = parameters.update_ratios(
+                    one.before, parameters.samples(parameters.merged(one.weights))
+                )
                 one.site.row.copy_(torch.cat([one.values, ratios]))
                 self._clock.recorded[one.site] = True
             self._clock.seconds += time.perf_counter() - started
@@ -134,15 +144,16 @@ class OptimiserProbe:
         site = self._new_site((id(self), number, tuple(places)), "optimiser", series(places, labels), device)
         if site in self._clock.recorded:
             return None
+        few_gradients, few_weights = parameters.merged(gradients), parameters.merged(weights)
         values = torch.cat(
             [
-                parameters.norms(gradients),
-                parameters.norms(weights),
-                parameters.counts(gradients),
-                parameters.counts(weights),
+                parameters.norms(few_gradients),
+                parameters.norms(few_weights),
+                parameters.counts(few_gradients),
+                parameters.counts(few_weights),
             ]
         )
-        return _Taken(site, values, weights, parameters.samples(weights))
+        return _Taken(site, values, weights, parameters.samples(few_weights))
 
 
 def series(places: Sequence[str], labels: dict[str, str]) -> list[SeriesSpec]:

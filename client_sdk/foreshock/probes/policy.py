@@ -28,8 +28,9 @@ def flatten(
     advantages: Tensor | None,
     rewards: Tensor | None,
     groups: Tensor | int | None,
-) -> dict[str, Tensor]:
-    """The inputs of `statistics.policy.measure` by name: the logits in their shape, the rest one-dimensional."""
+) -> tuple[dict[str, Tensor], int | None]:
+    """The inputs of `statistics.policy.measure`: the logits in their shape and the rest one-dimensional, by name; and the
+    size of a group where that is what was given."""
     logits = _tensor("logits", logits)
     if logits.dim() not in (2, 3) or logits.shape[-1] == 0:
         raise ValueError(
@@ -77,21 +78,27 @@ def flatten(
                 f"rewards has shape {_shape(rewards)}; pass one number per sequence, [sequences]"
             )
         flat["rewards"] = rewards
+    size = None
     if groups is not None:
         if rewards is None:
             raise ValueError("groups says which rewards belong together; pass rewards=[sequences] with it")
-        flat["groups"] = _groups(groups, rewards)
-    return {name: _on(device, value.detach()) for name, value in flat.items()}
+        if isinstance(groups, int):
+            size = _size(groups, rewards)
+        else:
+            flat["groups"] = _numbers(groups, rewards)
+    return {name: moved(value.detach(), device) for name, value in flat.items()}, size
 
 
-def _groups(groups: Tensor | int, rewards: Tensor) -> Tensor:
-    if isinstance(groups, int):
-        if groups < 1 or len(rewards) % groups:
-            raise ValueError(
-                f"groups={groups} does not divide the {len(rewards)} rewards; pass the size of a group,"
-                " or one group number per reward"
-            )
-        return torch.div(torch.arange(len(rewards), device=rewards.device), groups, rounding_mode="floor")
+def _size(groups: int, rewards: Tensor) -> int:
+    if groups < 1 or len(rewards) % groups:
+        raise ValueError(
+            f"groups={groups} does not divide the {len(rewards)} rewards; pass the size of a group,"
+            " or one group number per reward"
+        )
+    return groups
+
+
+def _numbers(groups: Tensor, rewards: Tensor) -> Tensor:
     groups = _tensor("groups", groups)
     if groups.shape != rewards.shape or groups.is_floating_point():
         raise ValueError(
@@ -116,7 +123,8 @@ def _per_token(name: str, value: Tensor, covered: torch.Size) -> None:
     raise ValueError(f"{name} has shape {_shape(value)}, but the logits cover {_shape(covered)} tokens{hint}")
 
 
-def _on(device: torch.device, value: Tensor) -> Tensor:
+def moved(value: Tensor, device: torch.device) -> Tensor:
+    """The tensor on that device, without waiting for it."""
     if value.device == device:
         return value
     if device.type == "cuda" and value.device.type == "cpu":

@@ -6,7 +6,6 @@ Shape suffixes: N rows or tokens, K quantities, S sampled rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -25,25 +24,25 @@ def mean(x_KN: Tensor, weight_N: Tensor, count: Tensor) -> Tensor:
     return (torch.nan_to_num(x_KN, 0.0, 0.0, 0.0) * weight_N).sum(-1) / count
 
 
-def spread(x_N: Tensor, weight_N: Tensor, count: Tensor) -> Tensor:
-    """Mean and population standard deviation of the entries of weight one, stacked; NaN deviation with fewer than two."""
-    x_N = torch.nan_to_num(x_N, 0.0, 0.0, 0.0)
-    centre = (x_N * weight_N).sum() / count
-    deviation = ((x_N - centre).square_().mul_(weight_N).sum() / count).sqrt()
-    return torch.stack([centre, deviation.masked_fill(count < 2, math.nan)])
+def spread(x_KN: Tensor, weight_KN: Tensor, count_K: Tensor) -> Tensor:
+    """Means and population standard deviations of rows over entries of weight one, [2, K]; NaN deviation with fewer than two."""
+    x_KN = torch.nan_to_num(x_KN, 0.0, 0.0, 0.0)
+    centre_K = (x_KN * weight_KN).sum(1) / count_K
+    square_KN = (x_KN - centre_K.unsqueeze(1)).square_().mul_(weight_KN)
+    deviation_K = (square_KN.sum(1) / count_K).sqrt_()
+    return torch.stack([centre_K, deviation_K.masked_fill_(count_K < 2, math.nan)])
 
 
-def quantiles(x_N: Tensor, weight_N: Tensor, count: Tensor, levels: Sequence[float]) -> Tensor:
+def quantiles(x_N: Tensor, weight_N: Tensor, count: Tensor, levels_K: Tensor) -> Tensor:
     """Quantiles of the entries of weight one, linear between ranks; NaN when there is none."""
     if x_N.numel() == 0:
-        return x_N.new_full((len(levels),), math.nan)
+        return torch.full_like(levels_K, math.nan)
     ordered_N = x_N.masked_fill(weight_N == 0, math.inf).sort().values
-    last = count - 1
-    rank_K = torch.stack([last * level for level in levels]).clamp_min_(0.0)
+    rank_K = levels_K * (count - 1).clamp_min_(0.0)
     low_K = rank_K.long()
-    high_K = torch.minimum(low_K + 1, last.long().clamp_min(0))
-    floor_K, ceiling_K = ordered_N.gather(0, low_K), ordered_N.gather(0, high_K)
-    return torch.lerp(floor_K, ceiling_K, rank_K - low_K).masked_fill(count == 0, math.nan)
+    ends_2K = ordered_N.take(torch.stack([low_K, rank_K.ceil().long()]))
+    floor_K, ceiling_K = ends_2K.unbind(0)
+    return torch.lerp(floor_K, ceiling_K, rank_K - low_K).masked_fill_(count == 0, math.nan)
 
 
 def sample(weight_N: Tensor, uniform_N: Tensor, size: int) -> Tensor:

@@ -13,10 +13,16 @@ from torch import Tensor
 from .embedding import nonfinite
 
 COORDINATES = 65536  # per place, for the update ratio
+SMALL = 1 << 18  # values; up to there a copy costs less than the calls that it saves
 
 _typed_norm = any(
     argument.name == "dtype" for argument in torch.ops.aten._foreach_norm.Scalar._schema.arguments
 )
+
+
+def merged(places: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
+    """The same values in fewer tensors: the small ones of each place as one copy, the large ones as they are."""
+    return [_merged(place) for place in places]
 
 
 def norms(places: Sequence[Sequence[Tensor]]) -> Tensor:
@@ -57,3 +63,9 @@ def update_ratios(before: Sequence[Tensor], after: Sequence[Tensor]) -> Tensor:
 def _strided(tensor: Tensor, stride: int) -> Tensor:
     flat = tensor.detach().reshape(-1)
     return flat.as_strided((-(-flat.numel() // stride),), (stride,))
+
+
+def _merged(place: Sequence[Tensor]) -> list[Tensor]:
+    small = [tensor.detach().reshape(-1) for tensor in place if tensor.numel() <= SMALL]
+    large = [tensor.detach() for tensor in place if tensor.numel() > SMALL]
+    return [torch.cat(small), *large] if small else large

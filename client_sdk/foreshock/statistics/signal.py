@@ -6,6 +6,7 @@ Shape suffixes: N tokens, K quantities.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,10 +16,11 @@ from . import masked
 CLAMP = 20.0  # nats; beyond it exp() of a single token would be the whole mean
 
 COVARIANCE = ("policy_cov", "policy_cov_above_1", "policy_cov_above_5")
-KL_REF = ("kl_ref_k1", "kl_ref_k2", "kl_ref_k3")
-KL_OLD = ("kl_old_k1", "kl_old_k3")
-ADVANTAGE = ("advantage_std",)
-REWARD = ("reward_mean", "reward_std")
+
+
+def divergences(of: Sequence[str]) -> list[str]:
+    """The names of what `tokens` yields of these policies, in order; of the rollout's, k2 is left out."""
+    return [f"kl_{name}_{k}" for k in ("k1", "k3", "k2") for name in of if (name, k) != ("old", "k2")]
 
 
 def chosen(logits: Tensor, actions_N: Tensor) -> Tensor:
@@ -26,44 +28,47 @@ def chosen(logits: Tensor, actions_N: Tensor) -> Tensor:
 
     ``logits`` is [N, V], or [sequences, tokens, V] with N of both together.
     """
-    known_N = (actions_N >= 0) & (actions_N < logits.shape[-1])
-    index_N = actions_N.masked_fill(known_N.logical_not(), 0).long()
+    index_N = actions_N.clamp(0, logits.shape[-1] - 1).long()
     picked_N = logits.gather(-1, index_N.view(logits.shape[:-1]).unsqueeze(-1)).reshape(-1)
-    return picked_N.float().masked_fill_(known_N.logical_not(), math.nan)
+    return picked_N.float().masked_fill(index_N != actions_N, math.nan)
 
 
-def covariance(logp_N: Tensor, advantage_N: Tensor, weight_N: Tensor) -> Tensor:
-    """Mean of (ln π − mean)(A − mean) over tokens, and the shares of tokens where that product exceeds 1 and 5.
+def tokens(
+    logp_N: Tensor, advantage_N: Tensor | None, others: Mapping[str, Tensor], weight_N: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Over the tokens of weight one: COVARIANCE where advantages are given, then `divergences` of the others; and how
+    many tokens were left out because one of these numbers is not finite, [1].
 
-    Positive: the update raises what is already likely, so entropy falls (ΔH ≈ −η Cov).
+    Covariance: the mean of (ln π − mean)(A − mean), and the shares of tokens where that product exceeds 1 and 5.
+    Positive: the update raises what is already likely, so entropy falls (ΔH ≈ −η Cov). Divergences: k1 = ln π − ln other
+    clamped to ±20, k2 = ½ k1², k3 = exp(−k1) − 1 + k1, from tokens sampled under π; k1 is positive on average when the
+    policy has moved away from the other.
     """
-    good_N = weight_N * masked.finite(logp_N + advantage_N)
+    probe_N = logp_N if advantage_N is None else logp_N + advantage_N
+    k1_KN = None
+    if others:
+        k1_KN = (logp_N - torch.stack(list(others.values()))).clamp_(-CLAMP, CLAMP)  # NaN stays NaN
+        probe_N = probe_N + k1_KN.sum(0)
+    good_N = weight_N * masked.finite(probe_N)
     asked, count = weight_N.sum(), good_N.sum()
-    pair_2N = torch.stack([logp_N, advantage_N])
-    product_N = (pair_2N - masked.mean(pair_2N, good_N, count).unsqueeze(1)).prod(0)
-    rows_3N = torch.stack([product_N, (product_N > 1.0).float(), (product_N > 5.0).float()])
-    return masked.unless_mostly_bad(masked.mean(rows_3N, good_N, count), asked, count)
+    rows = []
+    if advantage_N is not None:
+        pair_2N = torch.stack([logp_N, advantage_N])
+        product_N = (pair_2N - masked.mean(pair_2N, good_N, count).unsqueeze(1)).prod(0)
+        rows.append(torch.stack([product_N, (product_N > 1.0).float(), (product_N > 5.0).float()]))
+    if k1_KN is not None:
+        rows += [k1_KN, torch.expm1(-k1_KN) + k1_KN]
+        if "ref" in others:
+            first_N = k1_KN.select(0, list(others).index("ref"))
+            rows.append((0.5 * first_N * first_N).unsqueeze(0))
+    means = masked.mean(torch.cat(rows), good_N, count)
+    return masked.unless_mostly_bad(means, asked, count), (asked - count).unsqueeze(0)
 
 
-def divergence(logp_N: Tensor, other_N: Tensor, weight_N: Tensor) -> Tensor:
-    """k1, k2, k3 of KL(π ‖ other) from tokens sampled under π, with k1 = ln π − ln other clamped to ±20.
-
-    The sign is that of π: k1 is positive on average when the policy has moved away from ``other``.
-    """
-    k1_N = (logp_N - other_N).clamp_(-CLAMP, CLAMP)
-    good_N = weight_N * (k1_N == k1_N)  # NaN is not itself
-    asked, count = weight_N.sum(), good_N.sum()
-    rows_3N = torch.stack([k1_N, 0.5 * k1_N * k1_N, torch.expm1(-k1_N) + k1_N])
-    return masked.unless_mostly_bad(masked.mean(rows_3N, good_N, count), asked, count)
-
-
-def spread(x_N: Tensor, weight_N: Tensor) -> Tensor:
-    """Mean and population standard deviation over the finite entries of weight one."""
-    good_N = weight_N * masked.finite(x_N)
-    count = good_N.sum()
-    return masked.unless_mostly_bad(masked.spread(x_N, good_N, count), weight_N.sum(), count)
-
-
-def bad(x_KN: Tensor, weight_N: Tensor) -> Tensor:
-    """How many entries of weight one are NaN or infinite, as a float of shape [1]."""
-    return (weight_N * ((x_KN - x_KN) != 0)).sum().unsqueeze(0)  # NaN differs from everything
+def spread(x_KN: Tensor, weight_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Means and population standard deviations of rows over their finite entries of weight one, [2, K]; and how many
+    entries of each were left out, [K]."""
+    good_KN = weight_N * masked.finite(x_KN)
+    asked, count_K = weight_N.sum(), good_KN.sum(1)
+    values = masked.unless_mostly_bad(masked.spread(x_KN, good_KN, count_K), asked, count_K)
+    return values, asked - count_K

@@ -92,8 +92,9 @@ def _scan_rows(logits: Tensor, picked_R: Tensor | None, columns: int) -> Tensor:
     return torch.stack([entropy_R, varentropy_R, total.reciprocal(), peak + log_total_R])
 
 
-def policy(scanned_FN: Tensor, weight_N: Tensor, vocabulary: int) -> Tensor:
-    """The policy-entropy family over the tokens of weight one whose logits are finite, in the order of YIELDS."""
+def policy(scanned_FN: Tensor, weight_N: Tensor, vocabulary: int, levels_K: Tensor) -> tuple[Tensor, Tensor]:
+    """The policy-entropy family over the tokens of weight one whose logits are finite, in the order of YIELDS; and how
+    many are not, [1]. ``levels_K`` is LEVELS as a tensor."""
     entropy_N, _, top_N, _ = scanned_FN.unbind(0)
     good_N = weight_N * (
         entropy_N == entropy_N
@@ -101,6 +102,6 @@ def policy(scanned_FN: Tensor, weight_N: Tensor, vocabulary: int) -> Tensor:
     asked, count = weight_N.sum(), good_N.sum()
     means = masked.mean(torch.cat([scanned_FN, (top_N > 0.99).unsqueeze(0)]), good_N, count)
     most = math.log(vocabulary) if vocabulary > 1 else math.nan
-    levels = masked.quantiles(entropy_N, good_N, count, LEVELS)
+    levels = masked.quantiles(entropy_N, good_N, count, levels_K)
     values = torch.cat([means, levels, means.narrow(0, 0, 1) / most])
-    return masked.unless_mostly_bad(values, asked, count)
+    return masked.unless_mostly_bad(values, asked, count), (asked - count).unsqueeze(0)

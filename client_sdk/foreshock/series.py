@@ -18,7 +18,9 @@ class SeriesSpec:
     labels: tuple[tuple[str, str], ...] = ()  # further labels, in any order; `place` is added by itself
     dtype: Literal["f32", "f64"] = "f32"
     title: str | None = field(default=None, compare=False)
-    low: float | None = field(default=None, compare=False)  # the range the statistic can take; None: unbounded
+    low: float | None = field(
+        default=None, compare=False
+    )  # the range the statistic can take; None: unbounded
     high: float | None = field(default=None, compare=False)
     source: str | None = field(default=None, compare=False)  # paper, equation
 

@@ -31,7 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as missing:
         print(f"foreshock demo needs {missing.name}: pip install 'foreshock[demo]'", file=sys.stderr)
         return 1
-    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))  # so that nothing we started outlives us
+    signal.signal(
+        signal.SIGTERM, lambda _number, _frame: sys.exit(143)
+    )  # so that nothing we started outlives us
     began = time.monotonic()
     folder = Path(arguments.data_dir or tempfile.mkdtemp(prefix="foreshock-demo-"))
     receiver = Receiver()

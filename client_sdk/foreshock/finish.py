@@ -10,14 +10,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from .eigenvalues import Solve
     from .series import FrameSpec
 
 
 class Finish(Protocol):
     """Work that the device must not do (eigenvalues): run it away from the training thread, once."""
 
-    def finish(self) -> Mapping[int, float]:
-        """Position in the frame -> value."""
+    def finish(self, solve: Solve | None = None) -> Mapping[int, float]:
+        """Position in the frame -> value; ``solve`` does the arithmetic elsewhere, where there is such a place."""
 
 
 @dataclass(frozen=True)

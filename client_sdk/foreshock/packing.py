@@ -18,6 +18,7 @@ from .series import FrameSpec, SeriesSpec
 from .wire import FrameNumbers, Values, pack_block, pack_frames
 
 if TYPE_CHECKING:
+    from .eigenvalues import Solve
     from .finish import StepRow
 
 MONITOR = FrameSpec(
@@ -75,6 +76,7 @@ class Packer:
         *,
         device_drops: Callable[[], int] = lambda: 0,
         other_seconds: Callable[[], float] = lambda: 0.0,
+        solve: Solve | None = None,
     ) -> None:
         self.seq = 0
         self.packed = 0  # readings in the blocks so far
@@ -82,7 +84,8 @@ class Packer:
         self._losses = losses
         self._device_drops = device_drops
         self._device_drops_counted = 0
-        self._other_seconds = other_seconds  # CPU time of our other threads
+        self._other_seconds = other_seconds  # CPU time of our other threads and processes
+        self._solve = solve
         self._numbers = FrameNumbers()
         self._host_frames = HostFrames(losses, writer.labels)
         self._relabelled: dict[FrameSpec, FrameSpec] = {}
@@ -115,7 +118,7 @@ class Packer:
             values = values.copy()
             for work in row.pending:
                 with _FINISHING:  # what it does not deliver stays NaN, as when its input was not finite
-                    for position, value in work.finish().items():
+                    for position, value in work.finish(self._solve).items():
                         values[position] = value
         self._add(self._device, self._labelled(row.frame), row, values, None, alone=False)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from foreshock import recorder as recording_module
+from foreshock.eigenvalues import Solve
 from foreshock.finish import StepRow
 from foreshock.guard import faults
 from foreshock.losses import Losses
@@ -128,7 +129,7 @@ class Eigenvalues:
     def __init__(self, answer: Mapping[int, float] | Exception) -> None:
         self.answer = answer
 
-    def finish(self) -> Mapping[int, float]:
+    def finish(self, solve: Solve | None = None) -> Mapping[int, float]:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer

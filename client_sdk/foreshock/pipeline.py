@@ -127,8 +127,9 @@ class Pipeline:
         return Ended(False, lost, self.spool.where)
 
     def abandon(self) -> None:
-        """In a fork's child: let go of the parent's files without touching them."""
+        """In a fork's child: let go of the parent's files and process without touching them."""
         self.spool.abandon()
+        self.recorder.abandon()
 
     def _sender_seconds(self) -> float:
         return self._sender.seconds if self._sender is not None else 0.0

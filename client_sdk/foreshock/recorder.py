@@ -13,6 +13,7 @@ from .guard import guard
 from .losses import Losses
 from .packing import HostRow, Packer, Writer
 from .segment import Kind, Record
+from .spectrometer import Spectrometer
 from .spool import Spool
 
 if TYPE_CHECKING:
@@ -48,7 +49,14 @@ class Recorder:
         self._opening = dict(opening)
         self._slow_facts = slow_facts
         self._wake_sender = wake_sender
-        self._packer = Packer(writer, losses, device_drops=device_drops, other_seconds=sender_seconds)
+        self._spectrometer = Spectrometer()
+        self._packer = Packer(
+            writer,
+            losses,
+            device_drops=device_drops,
+            other_seconds=lambda: sender_seconds() + self._spectrometer.seconds,
+            solve=self._spectrometer.ranks,
+        )
         self._emitted_at = time.monotonic()
 
         self._queue: deque[tuple[HostRow | StepRow, int]] = deque()
@@ -104,7 +112,14 @@ class Recorder:
         """Record what was put, then the end of the attempt; False when that took longer."""
         self._state = state
         self._hurry.set()
-        return self._done.wait(seconds)
+        if self._done.wait(seconds / 2):
+            return True
+        self._spectrometer.interrupt()  # a matrix that takes long must not cost the rows behind it
+        return self._done.wait(seconds / 2)
+
+    def abandon(self) -> None:
+        """In a fork's child: let go of what only the parent may use."""
+        self._spectrometer.abandon()
 
     def give_up(self) -> int:
         """Count what was put and not recorded as lost; how many readings that are."""
@@ -127,6 +142,8 @@ class Recorder:
             if state is not None:
                 with guard("closing the spool"):
                     self._close(state)
+                with guard("ending the process for eigenvalues"):
+                    self._spectrometer.close()
                 break
             for flushed in flushes:
                 flushed.set()

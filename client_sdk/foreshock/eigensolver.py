@@ -16,6 +16,7 @@ from .eigenvalues import Shape, ranks
 
 REQUEST = struct.Struct("=QQ?d")  # the Shape; its payload follows
 ANSWER = struct.Struct("=?5d")  # whether the arithmetic held, four ranks, CPU seconds of this process so far
+NOTHING = (math.nan,) * 4  # no ranks
 NICE = 10  # the training's own threads come first
 LOOK_SECONDS = 0.5  # how long a dead trainer can go unseen when its own forks hold our input open
 
@@ -26,12 +27,11 @@ def serve(trainer: int) -> None:
     os.dup2(2, 1)  # what a library prints is no answer
     os.nice(NICE)
     threading.Thread(target=_end_with, args=(trainer,), daemon=True).start()
-    nothing = (math.nan,) * 4
-    os.write(answers, ANSWER.pack(True, *nothing, time.process_time()))
+    os.write(answers, ANSWER.pack(True, *NOTHING, time.process_time()))
     with open(0, "rb") as requests:
         while request := requests.read(REQUEST.size):
             values = _answer(request, requests)
-            os.write(answers, ANSWER.pack(values is not None, *(values or nothing), time.process_time()))
+            os.write(answers, ANSWER.pack(values is not None, *(values or NOTHING), time.process_time()))
 
 
 def _answer(request: bytes, requests: BinaryIO) -> tuple[float, float, float, float] | None:

@@ -49,7 +49,7 @@ class Recorder:
         self._opening = dict(opening)
         self._slow_facts = slow_facts
         self._wake_sender = wake_sender
-        self._spectrometer = Spectrometer()
+        self._spectrometer = Spectrometer(losses)
         self._packer = Packer(
             writer,
             losses,

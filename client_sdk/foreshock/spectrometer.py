@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 import subprocess
@@ -14,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .eigensolver import ANSWER, REQUEST
+from .eigensolver import ANSWER, NOTHING, REQUEST
 from .eigenvalues import Shape, ranks
 from .guard import fault, say_once
+from .losses import Losses
 
 START_SECONDS = 30.0  # until a child has loaded numpy, from a slow network disk at worst
 PATIENCE = 30.0  # for an answer
@@ -50,7 +50,10 @@ class _Unstarted(Exception):
 class Spectrometer:
     """Owns at most one child at a time, begun at the first matrix. Everything but close and abandon is the recorder thread's."""
 
-    def __init__(self, *, start_seconds: float = START_SECONDS, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, losses: Losses, *, start_seconds: float = START_SECONDS, patience: float = PATIENCE
+    ) -> None:
+        self._losses = losses
         self._start_seconds = start_seconds
         self._patience = patience
         self._child: _Child | None = None
@@ -66,28 +69,28 @@ class Spectrometer:
         return self._ended_seconds + (child.seconds if child is not None else 0.0)
 
     def ranks(self, payload: NDArray[np.float32], shape: Shape) -> tuple[float, float, float, float]:
-        """As ``eigenvalues.ranks``, of which it is the same arithmetic; NaN, counted as a fault, where a child was lost over it."""
+        """As ``eigenvalues.ranks``, of which it is the same arithmetic; NaN, and counted, where that could not be had."""
         if self._child is None and not self._alone and not self._closed and self._children < MOST_CHILDREN:
             self._begin()
-        if self._closed:
-            lost = "the run is ending"
-        elif self._alone:
+        lost = f"{MOST_CHILDREN} processes for it were lost"
+        if self._alone and not self._closed:
             return ranks(payload, shape)
-        elif self._child is None:
-            lost = f"{MOST_CHILDREN} processes for it were lost"
-        else:
+        if self._child is not None and not self._closed:
             try:
                 return self._child.ranks(payload, shape, self._patience + PATIENCE_PER_CUBE * shape.side**3)
             except OSError as error:
-                lost = "the run is ending" if self._closed else f"the process for it was lost: {error}"
+                lost = f"the process for it was lost: {error}"
                 self._end()
-        fault("finishing a statistic")
-        say_once(
-            ("spectrometer", lost),
-            "an effective rank is NaN by our own doing (%s); training and all other readings go on",
-            lost,
-        )
-        return (math.nan,) * 4
+        if self._closed:
+            self._losses.add("no time left to finish", len(NOTHING))
+        else:
+            fault("finishing a statistic")
+            say_once(
+                ("spectrometer", lost),
+                "an effective rank is NaN by our own doing (%s); training and all other readings go on",
+                lost,
+            )
+        return NOTHING
 
     def interrupt(self) -> None:
         """From any thread: what is still missing will not be waited for."""

@@ -67,7 +67,7 @@ def gone(pid: int) -> bool:
 
 @pytest.fixture
 def spectrometer() -> Iterator[Spectrometer]:
-    spectrometer = Spectrometer(patience=20.0)
+    spectrometer = Spectrometer(Losses(), patience=20.0)
     yield spectrometer
     spectrometer.close()
 
@@ -186,7 +186,7 @@ def test_one_that_is_killed_costs_a_reading_and_is_replaced_three_times(
 
 
 def test_one_that_hangs_is_replaced() -> None:
-    spectrometer = Spectrometer(patience=0.3)
+    spectrometer = Spectrometer(Losses(), patience=0.3)
     payload, shape = gram(normal(50, 8))
     spectrometer.ranks(payload, shape)
     hung = process(spectrometer)
@@ -202,7 +202,7 @@ def test_one_that_hangs_is_replaced() -> None:
 
 
 def test_one_that_hangs_before_it_has_taken_the_matrix_is_replaced_too() -> None:
-    spectrometer = Spectrometer(patience=20.0)
+    spectrometer = Spectrometer(Losses(), patience=20.0)
     spectrometer.ranks(*gram(normal(50, 8)))
     os.kill(process(spectrometer), signal.SIGSTOP)
     spectrometer._patience = 0.3
@@ -237,7 +237,7 @@ def test_where_there_can_be_no_process_the_caller_does_the_work(
     monkeypatch.setattr(sys, "executable", executable)
     if why == "frozen":
         monkeypatch.setattr(sys, "frozen", True, raising=False)
-    spectrometer = Spectrometer(start_seconds=0.5 if why == "mute" else 20.0)
+    spectrometer = Spectrometer(Losses(), start_seconds=0.5 if why == "mute" else 20.0)
     payload, shape = gram(normal(50, 8))
     for _ in range(2):
         assert spectrometer.ranks(payload, shape) == ranks(payload, shape)
@@ -254,9 +254,10 @@ TRAINER = """
 import os, signal, sys, threading, time
 import numpy as np
 from foreshock.eigenvalues import Shape
+from foreshock.losses import Losses
 from foreshock.spectrometer import Spectrometer
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-spectrometer = Spectrometer()
+spectrometer = Spectrometer(Losses())
 def ask(side):
     shape = Shape(2 * side, side, False, 2.0**-25)
     payload = np.zeros(shape.size, np.float32)
@@ -365,8 +366,9 @@ def test_a_fork_of_the_training_lets_go_of_it_and_the_parent_goes_on() -> None:
 
 
 def test_a_matrix_that_takes_too_long_at_the_end_costs_none_of_the_rows_behind_it() -> None:
-    spool = Spool(None, Losses())
-    recorder = Recorder(spool, Losses(), Writer(1, "r0-000000"), {"url": "u", "body": {"info": {}}})
+    losses = Losses()
+    spool = Spool(None, losses)
+    recorder = Recorder(spool, losses, Writer(1, "r0-000000"), {"url": "u", "body": {"info": {}}})
     recorder.start()
 
     def put(step: int) -> None:
@@ -390,4 +392,5 @@ def test_a_matrix_that_takes_too_long_at_the_end_costs_none_of_the_rows_behind_i
     assert records[-1].kind is Kind.CLOSE
     assert sum(record.readings for record in records if record.kind is Kind.BLOCK) >= 4 * 5
     assert gone(pid)
-    assert faults() == {SITE: 3}
+    assert losses.by_reason() == {"no time left to finish": 3 * 4}
+    assert faults() == {}

@@ -9,7 +9,7 @@ from .opening import init
 from .run import Run
 
 if TYPE_CHECKING:
-    from .client import Client, ForeshockError
+    from .query.client import Client, ForeshockError
 
 __all__ = ["Alert", "Client", "ForeshockError", "Run", "StopTraining", "__version__", "init"]
 
@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """Queries are for notebooks: a training script that never asks does not pay for loading them."""
     if name in ("Client", "ForeshockError"):
-        from . import client
+        from .query import client
 
         return getattr(client, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

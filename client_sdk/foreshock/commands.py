@@ -13,11 +13,11 @@ from .config import DEFAULT_URL, Config
 
 def sync(argv: Sequence[str]) -> int:
     """Ship what waits in a spool, also of runs that are still going; status 0 only when nothing is left."""
-    from .folder import folders_below
     from .provenance import user_agent
-    from .shipping import Shipment, meant_for, ship
-    from .tables import as_text
-    from .transport import HttpTransport
+    from .query.tables import as_text
+    from .send.shipping import Shipment, meant_for, ship
+    from .send.transport import HttpTransport
+    from .spool.folder import folders_below
 
     parser = argparse.ArgumentParser("foreshock sync", description=sync.__doc__)
     parser.add_argument("dir", type=Path, help="a spool, or any folder of it: .foreshock, a run, one writer")
@@ -68,7 +68,7 @@ def sync(argv: Sequence[str]) -> int:
 
 def runs(argv: Sequence[str]) -> int:
     """List the newest runs of a server."""
-    from .client import Client, ForeshockError
+    from .query.client import Client, ForeshockError
 
     parser = argparse.ArgumentParser("foreshock runs", description=runs.__doc__)
     parser.add_argument("--url", help=f"the server; else FORESHOCK_URL, else {DEFAULT_URL}")

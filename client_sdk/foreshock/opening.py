@@ -14,7 +14,7 @@ from .guard import guard, say_once
 from .run import Run
 
 if TYPE_CHECKING:
-    from .transport import Transport
+    from .send.transport import Transport
 
 
 def init(
@@ -98,7 +98,7 @@ def _without_id(settings: Config, rank: int) -> bool:
 
 def _next_attempt(settings: Config, rank: int, on_disk: bool) -> int:
     """One more than the spool knows of, and than torchrun has started: a relaunched job begins its count of restarts anew."""
-    from .folder import highest_attempt
+    from .spool.folder import highest_attempt
 
     restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "")
     earlier = highest_attempt(settings.dir, settings.run, rank) if settings.run and on_disk else 0
@@ -115,9 +115,9 @@ def _begin(
     on_disk: bool,
 ) -> None:
     from . import lifetime, provenance
-    from .packing import Writer
+    from .record.packing import Writer
+    from .send.transport import HttpTransport
     from .session import Session
-    from .transport import HttpTransport
 
     rank, world_size = place
     writer = Writer(run.attempt, f"r{rank}-{os.urandom(3).hex()}", (("rank", str(rank)),) if rank else ())

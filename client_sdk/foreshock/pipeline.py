@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from .config import Config
 from .control import Control
-from .courier import Courier
-from .folder import Folder
 from .guard import guard, log
 from .losses import Losses
-from .packing import HostRow, Writer
-from .recorder import Recorder
-from .sender import Sender
-from .spool import Spool
-from .transport import Transport
+from .record.packing import HostRow, Writer
+from .record.recorder import Recorder
+from .send.courier import Courier
+from .send.sender import Sender
+from .send.transport import Transport
+from .spool.folder import Folder
+from .spool.spool import Spool
 
 if TYPE_CHECKING:
-    from .finish import StepRow
+    from .measure.finish import StepRow
 
 
 @dataclass(frozen=True)

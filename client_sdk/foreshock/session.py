@@ -11,15 +11,15 @@ from .config import Config
 from .control import Control
 from .guard import guard, say_once
 from .intake import Intake
-from .packing import HostRow, Writer
 from .pipeline import Ended, Pipeline
-from .transport import Transport
+from .record.packing import HostRow, Writer
+from .send.transport import Transport
 
 if TYPE_CHECKING:
     import torch
 
-    from .finish import StepRow
-    from .observe import Instruments
+    from .measure.finish import StepRow
+    from .measure.observe import Instruments
 
 _DEVICE, _HOOKS = guard("closing the device's row"), guard("removing the hooks")
 _INT64 = range(-(2**63), 2**63)
@@ -103,7 +103,7 @@ class Session:
     def instruments(self) -> Instruments:
         """Made when first needed: only they import torch."""
         if self._instruments is None:
-            from .observe import Instruments
+            from .measure.observe import Instruments
 
             rank, world_size = self._place
             self._instruments = Instruments(

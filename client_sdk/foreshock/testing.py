@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from .config import Config
 from .opening import open_run
+from .record.wire import Rows, unpack_block
 from .run import Run
-from .transport import REQUEST_SECONDS, Answer, Request, Undelivered
-from .wire import Rows, unpack_block
+from .send.transport import REQUEST_SECONDS, Answer, Request, Undelivered
 
 __all__ = ["Columns", "MemoryTransport", "Recording", "recording"]
 

@@ -16,7 +16,7 @@ import torch
 from tests.bench.report import Measure
 from torch import Tensor
 
-from foreshock.statistics import tokens
+from foreshock.measure.statistics import tokens
 
 VOCABULARY = 151_936
 

@@ -10,11 +10,11 @@ from tests.sdk.device_functions import DEVICE_FUNCTIONS, DeviceFunction
 from tests.zoo import feedforward
 from torch import nn
 
-from foreshock.collector import DeviceRing
-from foreshock.eigenvalues import ranks
-from foreshock.finish import StepRow
-from foreshock.observe import EVERY, Instruments
-from foreshock.statistics import representation
+from foreshock.measure.collector import DeviceRing
+from foreshock.measure.eigenvalues import ranks
+from foreshock.measure.finish import StepRow
+from foreshock.measure.observe import EVERY, Instruments
+from foreshock.measure.statistics import representation
 
 pytestmark = [
     pytest.mark.gpu,
@@ -109,7 +109,7 @@ def test_a_training_step_with_every_instrument_on_does_not_synchronise() -> None
 
 
 def test_the_ring_carries_rows_from_the_device_and_drops_when_the_host_runs_ahead() -> None:
-    from foreshock.cuda import CudaPrimitives
+    from foreshock.measure.cuda import CudaPrimitives
 
     ring: DeviceRing[int] = DeviceRing(CudaPrimitives(torch.device("cuda", torch.cuda.current_device())))
     got: dict[int, list[float]] = {}

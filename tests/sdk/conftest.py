@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from foreshock import guard
+from foreshock.send.transport import Request
 from foreshock.testing import MemoryTransport
-from foreshock.transport import Request
 
 
 @pytest.fixture(autouse=True)

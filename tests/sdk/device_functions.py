@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from foreshock.measure.statistics import embedding, parameters, policy, representation
+from foreshock.measure.statistics.table import STATISTICS
+from foreshock.measure.statistics.tokens import LEVELS
 from foreshock.series import SeriesSpec
-from foreshock.statistics import embedding, parameters, policy, representation
-from foreshock.statistics.table import STATISTICS
-from foreshock.statistics.tokens import LEVELS
 
 
 @dataclass(frozen=True)

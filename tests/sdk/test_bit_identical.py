@@ -10,8 +10,8 @@ from tests.zoo import feedforward, transformers
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (the field's own name)
 
-from foreshock.finish import StepRow
-from foreshock.observe import EVERY, Instruments
+from foreshock.measure.finish import StepRow
+from foreshock.measure.observe import EVERY, Instruments
 
 torch.set_num_threads(1)
 STEPS = 6

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foreshock.blocks import LONGEST_NAME, NAMES, SETS, Groups, HostFrames
 from foreshock.losses import Losses
+from foreshock.record.blocks import LONGEST_NAME, NAMES, SETS, Groups, HostFrames
 
 
 def split(frames: HostFrames, **logged: object) -> dict[str, float]:

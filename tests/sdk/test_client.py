@@ -22,8 +22,8 @@ import pytest
 import urllib3
 import uvicorn
 
-from foreshock import columns
-from foreshock.client import Client, ForeshockError, RunView
+from foreshock.query import columns
+from foreshock.query.client import Client, ForeshockError, RunView
 from foreshock_server import migrate
 from foreshock_server.app import create_app
 from foreshock_server.db import Database
@@ -146,7 +146,7 @@ def test_runs_are_listed_the_latest_first_and_by_project(notebook):
 
 
 def test_more_runs_than_one_page_holds_are_all_found(notebook, monkeypatch):
-    monkeypatch.setattr("foreshock.client._PAGE", 1)
+    monkeypatch.setattr("foreshock.query.client._PAGE", 1)
     assert [run.id for run in notebook.runs()] == ["run-3", "run-2", "run-1"]
     assert notebook.run("brisk-otter").id == "run-1"
 
@@ -235,7 +235,7 @@ def test_bounds_and_thinning(notebook, world):
 def test_arrow_and_json_give_equal_results(notebook, monkeypatch):
     run = notebook.run("run-2")
     by_arrow = run.series("effective_rank")
-    monkeypatch.setattr("foreshock.client._has_arrow", lambda: False)
+    monkeypatch.setattr("foreshock.query.client._has_arrow", lambda: False)
     by_json = run.series("effective_rank")
     assert by_arrow.keys == by_json.keys
     for name in ("steps", "times", "values", "attempts"):
@@ -258,7 +258,7 @@ def test_pandas_polars_and_arrow_agree_and_keep_nan(notebook, world):
 
 
 def test_many_keys_travel_in_several_requests(notebook, world, monkeypatch):
-    monkeypatch.setattr("foreshock.client._LONGEST_QUERY", 60)
+    monkeypatch.setattr("foreshock.query.client._LONGEST_QUERY", 60)
     asked: list[str] = []
     get = notebook._get
     monkeypatch.setattr(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from foreshock.collector import DeviceRing, HostCollector
+from foreshock.measure.collector import DeviceRing, HostCollector
 
 torch.set_num_threads(1)
 

@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from foreshock import spectra as module
-from foreshock.collector import HostCollector
-from foreshock.eigenvalues import Shape
-from foreshock.finish import StepRow
+from foreshock.measure import spectra as module
+from foreshock.measure.collector import HostCollector
+from foreshock.measure.eigenvalues import Shape
+from foreshock.measure.finish import StepRow
+from foreshock.measure.site import Clock
+from foreshock.measure.spectra import Source, Spectra
+from foreshock.measure.statistics import representation, spectrum
+from foreshock.measure.statistics.rows import prepare
 from foreshock.series import FrameSpec
-from foreshock.site import Clock
-from foreshock.spectra import Source, Spectra
-from foreshock.statistics import representation, spectrum
-from foreshock.statistics.rows import prepare
 
 torch.set_num_threads(1)
 

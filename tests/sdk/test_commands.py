@@ -13,8 +13,8 @@ import pytest
 
 import foreshock
 from foreshock import cli, commands
-from foreshock.segment import Kind
-from foreshock.transport import Answer
+from foreshock.send.transport import Answer
+from foreshock.spool.segment import Kind
 
 
 def spool(nobody: str, *, run: str = "r", steps: int = 50) -> Path:

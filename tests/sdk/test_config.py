@@ -45,7 +45,7 @@ def test_every_names_kinds_of_readings() -> None:
 
 
 def test_the_kinds_are_those_of_the_instruments() -> None:
-    from foreshock.observe import EVERY
+    from foreshock.measure.observe import EVERY
 
     assert tuple(sorted(EVERY)) == KINDS
 

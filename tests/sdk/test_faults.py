@@ -20,9 +20,9 @@ from torch import nn
 
 import foreshock
 from foreshock import commands
-from foreshock.folder import Reader, folders_below
 from foreshock.guard import faults
-from foreshock.segment import Kind
+from foreshock.spool.folder import Reader, folders_below
+from foreshock.spool.segment import Kind
 
 STEPS = 60
 
@@ -190,8 +190,8 @@ def test_our_own_bugs_change_no_loss_and_are_counted_and_said_once(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("a bug of ours")
 
-    from foreshock.observe import Instruments
-    from foreshock.packing import Packer
+    from foreshock.measure.observe import Instruments
+    from foreshock.record.packing import Packer
 
     monkeypatch.setattr(Instruments, "observe_policy", broken)
     monkeypatch.setattr(Instruments, "step", broken)

@@ -20,11 +20,11 @@ from torch.optim import optimizer as optimizer_module
 from torch.utils import checkpoint as checkpoints
 from torch.utils.checkpoint import checkpoint
 
-from foreshock.finish import StepRow
 from foreshock.guard import faults
-from foreshock.observe import Instruments
-from foreshock.site import Site
-from foreshock.statistics import representation
+from foreshock.measure.finish import StepRow
+from foreshock.measure.observe import Instruments
+from foreshock.measure.site import Site
+from foreshock.measure.statistics import representation
 
 torch.set_num_threads(1)
 

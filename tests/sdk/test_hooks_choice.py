@@ -7,10 +7,10 @@ import torch
 from tests.zoo import feedforward, transformers
 from torch import Tensor, nn
 
-from foreshock.observe import Instruments
-from foreshock.probes.activations import as_rows, first_floating
-from foreshock.probes.choose import MOST_PLACES, place_of, places
-from foreshock.statistics import picking
+from foreshock.measure.observe import Instruments
+from foreshock.measure.probes.activations import as_rows, first_floating
+from foreshock.measure.probes.choose import MOST_PLACES, place_of, places
+from foreshock.measure.statistics import picking
 
 torch.set_num_threads(1)
 

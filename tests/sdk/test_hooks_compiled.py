@@ -11,10 +11,10 @@ from tests.zoo import feedforward, transformers
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from foreshock.finish import StepRow
-from foreshock.observe import Instruments
-from foreshock.site import Site
-from foreshock.statistics import representation
+from foreshock.measure.finish import StepRow
+from foreshock.measure.observe import Instruments
+from foreshock.measure.site import Site
+from foreshock.measure.statistics import representation
 
 torch.set_num_threads(1)
 WATCHED = ["transformer.h.0", "transformer.h.1", "transformer.ln_f"]

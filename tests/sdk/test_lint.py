@@ -157,7 +157,7 @@ def test_fake_tensors_catch_what_they_are_there_for(sin: str) -> None:
 
 # -- the text ---------------------------------------------------------------------------------------------------------
 
-PACKAGE = Path(foreshock.__file__).parent
+PACKAGE = Path(foreshock.__file__).parent / "measure"
 DEVICE_SIDE = [
     *sorted((PACKAGE / "statistics").glob("*.py")),
     *sorted((PACKAGE / "probes").glob("*.py")),

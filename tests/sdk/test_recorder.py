@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from foreshock import recorder as recording_module
-from foreshock.eigenvalues import Solve
-from foreshock.finish import StepRow
 from foreshock.guard import faults
 from foreshock.losses import Losses
-from foreshock.packing import HostRow, Writer
-from foreshock.recorder import BLOCK_BYTES, FIRST_ROWS, MOST_READINGS, Recorder
-from foreshock.segment import Kind, Record
+from foreshock.measure.eigenvalues import Solve
+from foreshock.measure.finish import StepRow
+from foreshock.record import recorder as recording_module
+from foreshock.record.packing import HostRow, Writer
+from foreshock.record.recorder import BLOCK_BYTES, FIRST_ROWS, MOST_READINGS, Recorder
+from foreshock.record.wire import Rows, unpack_block, unpack_frames
 from foreshock.series import FrameSpec, SeriesSpec
-from foreshock.spool import Spool
-from foreshock.wire import Rows, unpack_block, unpack_frames
+from foreshock.spool.segment import Kind, Record
+from foreshock.spool.spool import Spool
 
 BODY = {"project": "p", "info": {"host": "h"}}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foreshock.segment import Kind, Record, parse
+from foreshock.spool.segment import Kind, Record, parse
 
 records = st.lists(
     st.builds(

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from foreshock.courier import FIRST_WAIT, LONGEST_WAIT, RARELY, Backoff, Courier, Found, Wait
-from foreshock.segment import Kind, Record
-from foreshock.sender import Sender
+from foreshock.record.wire import FrameNumbers, Rows, pack_block, pack_frames
+from foreshock.send.courier import FIRST_WAIT, LONGEST_WAIT, RARELY, Backoff, Courier, Found, Wait
+from foreshock.send.sender import Sender
+from foreshock.send.transport import Answer, Request, Undelivered
 from foreshock.series import FrameSpec, SeriesSpec
+from foreshock.spool.segment import Kind, Record
 from foreshock.testing import MemoryTransport
-from foreshock.transport import Answer, Request, Undelivered
-from foreshock.wire import FrameNumbers, Rows, pack_block, pack_frames
 
 CONTRACT = Path(__file__).parents[1] / "contract"
 OPENING = {

@@ -21,19 +21,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import foreshock
-from foreshock import spectrometer as module
-from foreshock.eigenvalues import Shape, Spectrum, ranks
-from foreshock.finish import StepRow
 from foreshock.guard import faults
 from foreshock.losses import Losses
-from foreshock.packing import HostRow, Writer
-from foreshock.recorder import Recorder
-from foreshock.segment import Kind
+from foreshock.measure.eigenvalues import Shape, Spectrum, ranks
+from foreshock.measure.finish import StepRow
+from foreshock.measure.statistics import spectrum
+from foreshock.measure.statistics.rows import prepare
+from foreshock.record import spectrometer as module
+from foreshock.record.packing import HostRow, Writer
+from foreshock.record.recorder import Recorder
+from foreshock.record.spectrometer import MOST_CHILDREN, Spectrometer
 from foreshock.series import FrameSpec, SeriesSpec
-from foreshock.spectrometer import MOST_CHILDREN, Spectrometer
-from foreshock.spool import Spool
-from foreshock.statistics import spectrum
-from foreshock.statistics.rows import prepare
+from foreshock.spool.segment import Kind
+from foreshock.spool.spool import Spool
 from foreshock.testing import MemoryTransport, recording
 
 torch.set_num_threads(1)
@@ -156,8 +156,10 @@ def test_it_loads_numpy_and_the_arithmetic_and_nothing_of_the_training(tmp_path:
     assert not {"torch", "site", "urllib3", "msgpack", "logging"} & set(loaded)
     assert {name for name in loaded if name.startswith("foreshock")} == {
         "foreshock",
-        "foreshock.eigensolver",
-        "foreshock.eigenvalues",
+        "foreshock.measure",
+        "foreshock.measure.eigenvalues",
+        "foreshock.record",
+        "foreshock.record.eigensolver",
     }
     assert len(ended.stdout) == module.ANSWER.size
 
@@ -253,9 +255,9 @@ def test_where_there_can_be_no_process_the_caller_does_the_work(
 TRAINER = """
 import os, signal, sys, threading, time
 import numpy as np
-from foreshock.eigenvalues import Shape
+from foreshock.measure.eigenvalues import Shape
 from foreshock.losses import Losses
-from foreshock.spectrometer import Spectrometer
+from foreshock.record.spectrometer import Spectrometer
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 spectrometer = Spectrometer(Losses())
 def ask(side):

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from foreshock.folder import Folder, Reader, folders_below, highest_attempt
 from foreshock.losses import Losses
-from foreshock.segment import MAGIC, Kind, Record
-from foreshock.spool import RETRY_DISK_SECONDS, Spool
+from foreshock.spool.folder import Folder, Reader, folders_below, highest_attempt
+from foreshock.spool.segment import MAGIC, Kind, Record
+from foreshock.spool.spool import RETRY_DISK_SECONDS, Spool
 
 OPEN = Record(Kind.OPEN, b'{"url": "", "body": {}}')
 FRAMES = Record(Kind.FRAMES, b"\x90")
@@ -226,7 +226,7 @@ def test_a_file_without_its_beginning_is_still_searched(folder: Folder) -> None:
 def test_only_one_process_holds_the_folder(folder: Folder) -> None:
     spool = Spool(folder, Losses())
     spool.append(block(1))
-    code = f"import sys; from pathlib import Path; from foreshock.folder import Folder; sys.exit(Folder(Path({str(folder.path)!r})).lock())"
+    code = f"import sys; from pathlib import Path; from foreshock.spool.folder import Folder; sys.exit(Folder(Path({str(folder.path)!r})).lock())"
     other = [sys.executable, "-c", code]
     assert subprocess.run(other, check=False).returncode == 0, "it got no lock while we hold it"
     spool.release()

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from foreshock.assembly import FRAMES
-from foreshock.finish import StepRow
-from foreshock.observe import SITES, Instruments
+from foreshock.measure.assembly import FRAMES
+from foreshock.measure.finish import StepRow
+from foreshock.measure.observe import SITES, Instruments
 
 torch.set_num_threads(1)
 N, T, V = 6, 5, 11

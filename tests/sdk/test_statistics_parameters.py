@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from foreshock.statistics import embedding, parameters
+from foreshock.measure.statistics import embedding, parameters
 
 torch.set_num_threads(1)
 

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from foreshock.eigenvalues import Shape, ranks
-from foreshock.statistics import classes, embedding, representation, spectrum
-from foreshock.statistics.rows import prepare
+from foreshock.measure.eigenvalues import Shape, ranks
+from foreshock.measure.statistics import classes, embedding, representation, spectrum
+from foreshock.measure.statistics.rows import prepare
 
 torch.set_num_threads(1)
 Matrix = NDArray[np.float64]

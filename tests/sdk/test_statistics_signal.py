@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from foreshock.statistics import groups, policy, signal, tokens
+from foreshock.measure.statistics import groups, policy, signal, tokens
 
 torch.set_num_threads(1)
 LEVELS = torch.tensor(tokens.LEVELS)

@@ -10,8 +10,8 @@ import pytest
 import torch
 from tests.sdk.device_functions import DEVICE_FUNCTIONS, DeviceFunction, matrix
 
-from foreshock.eigenvalues import ranks
-from foreshock.statistics import STATISTICS, representation
+from foreshock.measure.eigenvalues import ranks
+from foreshock.measure.statistics import STATISTICS, representation
 
 torch.set_num_threads(1)
 FAMILIES = {"policy entropy", "RL signal", "representation", "optimiser", "numerics"}
@@ -63,5 +63,5 @@ def in_range(key: str, low: float | None, high: float | None, value: float) -> N
 
 
 def test_the_table_and_the_finishing_of_ranks_need_no_torch() -> None:
-    code = "import sys, foreshock.statistics, foreshock.finish, foreshock.eigenvalues; sys.exit('torch' in sys.modules)"
+    code = "import sys, foreshock.measure.statistics, foreshock.measure.finish, foreshock.measure.eigenvalues; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from foreshock.statistics import masked, tokens
+from foreshock.measure.statistics import masked, tokens
 
 torch.set_num_threads(1)
 NOT_MANY = 4096  # vocabulary of the accuracy tests

@@ -10,8 +10,8 @@ import pytest
 
 import foreshock
 from foreshock import testing
+from foreshock.send.transport import Answer, Request, Undelivered
 from foreshock.testing import MemoryTransport, recording
-from foreshock.transport import Answer, Request, Undelivered
 
 
 def test_its_example_runs() -> None:

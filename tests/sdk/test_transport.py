@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from foreshock.transport import Answer, HttpTransport, Request, Undelivered
+from foreshock.send.transport import Answer, HttpTransport, Request, Undelivered
 
 BODY = Request("PUT", "/api/v1/runs/r", b'{"attempt": 1}')
 

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from foreshock.series import FrameSpec, SeriesSpec
-from foreshock.wire import (
+from foreshock.record.wire import (
     FrameNumbers,
     Rows,
     pack_block,
@@ -24,6 +23,7 @@ from foreshock.wire import (
     unpack_frames,
     with_all_frames,
 )
+from foreshock.series import FrameSpec, SeriesSpec
 
 CONTRACT = Path(__file__).parents[1] / "contract"
 

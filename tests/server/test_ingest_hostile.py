@@ -223,7 +223,9 @@ def test_a_decompression_bomb_is_refused_without_being_unpacked(trainer, wire):
     assert (answer.status_code, answer.json()["error"]) == (413, "BlockTooLarge")
 
 
-@pytest.mark.parametrize("body", [b"plain", gzip.compress(b"x", mtime=0)[:-3], gzip.compress(b"x", mtime=0) + b"more"])
+@pytest.mark.parametrize(
+    "body", [b"plain", gzip.compress(b"x", mtime=0)[:-3], gzip.compress(b"x", mtime=0) + b"more"]
+)
 def test_broken_gzip_is_malformed(trainer, wire, body):
     answer = trainer.post_bytes(body, wire.MSGPACK, **{"Content-Encoding": "gzip"})
     assert (answer.status_code, answer.json()["field"]) == (422, "Content-Encoding")

@@ -15,8 +15,8 @@ import torch.distributed as dist
 from tests.zoo import feedforward
 from torch import Tensor, nn
 
-from foreshock.finish import StepRow
-from foreshock.observe import Instruments
+from foreshock.measure.finish import StepRow
+from foreshock.measure.observe import Instruments
 
 
 def whole(tensor: Tensor) -> Tensor:

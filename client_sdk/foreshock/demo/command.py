@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from foreshock import __version__
-from foreshock.client import Client, ForeshockError
+from foreshock.query.client import Client, ForeshockError
 
 from .children import Child, Variant
 from .receiver import Receiver

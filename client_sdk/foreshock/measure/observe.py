@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from foreshock.guard import say_once
+from foreshock.series import SeriesSpec
+
 from .assembly import Assembly, new_collector
 from .finish import StepRow
-from .guard import say_once
 from .op import forget, observe, register
 from .probes import features as feature_inputs
 from .probes import policy as policy_inputs
@@ -23,7 +25,6 @@ from .probes.choose import innermost, places
 from .probes.embeddings import Embeddings
 from .probes.optimiser import OptimiserProbe
 from .probes.table import Watched, WatchTable
-from .series import SeriesSpec
 from .site import Clock, Site
 from .spectra import Spectra
 from .statistics import embedding

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from foreshock.guard import guard
-from foreshock.op import observe
-from foreshock.site import Site
+from foreshock.measure.op import observe
+from foreshock.measure.site import Site
 
 from .choose import Place
 

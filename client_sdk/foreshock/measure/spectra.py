@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from foreshock.series import FrameSpec
+
 from .collector import Collector
 from .eigenvalues import Shape, Spectrum
 from .finish import StepRow
-from .series import FrameSpec
 from .site import Clock
 
 PACKET = (

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from foreshock.guard import say_once
+from foreshock.record.wire import MEDIA_TYPE, pack_block, unpack_block
+from foreshock.spool.folder import Folder, Reader
+from foreshock.spool.segment import Kind, Record, readings_of
+
 from .courier import Courier, Found, Wait
-from .folder import Folder, Reader
-from .guard import say_once
-from .segment import Kind, Record, readings_of
 from .transport import Request, Transport, Undelivered
-from .wire import MEDIA_TYPE, pack_block, unpack_block
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from foreshock.guard import fault, say_once
+from foreshock.losses import Losses
+from foreshock.measure.eigenvalues import Shape, ranks
+
 from .eigensolver import ANSWER, NOTHING, REQUEST
-from .eigenvalues import Shape, ranks
-from .guard import fault, say_once
-from .losses import Losses
 
 START_SECONDS = 30.0  # until a child has loaded numpy, from a slow network disk at worst
 PATIENCE = 30.0  # for an answer
@@ -33,12 +34,12 @@ _, package, numpy, trainer = sys.argv
 sys.path[:] = [*filter(None, sys.path), numpy]
 sys.modules["foreshock"] = types.ModuleType("foreshock")
 sys.modules["foreshock"].__path__ = [package]
-from foreshock.eigensolver import serve
+from foreshock.record.eigensolver import serve
 serve(int(trainer))
 """
 _FLAGS = ("-B", "-s", "-S")  # writes no bytecode, no user's packages, no site
 _THREADS = ("OPENBLAS", "OMP", "MKL", "BLIS")
-_PACKAGE = Path(__file__).absolute().parent
+_PACKAGE = Path(__file__).absolute().parents[1]
 _NUMPY = Path(np.__file__).absolute().parents[1]
 _UNSIGNALLED = getattr(socket, "MSG_NOSIGNAL", 0)  # a training script may have let SIGPIPE kill it
 

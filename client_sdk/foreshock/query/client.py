@@ -11,8 +11,9 @@ from urllib.parse import quote, urlencode
 
 import urllib3
 
+from foreshock.config import Config
+
 from .columns import ARROW, Column, SeriesView, from_arrow, from_json, needs, with_arrays
-from .config import Config
 from .tables import Table, as_html, as_text
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import threading
 import torch
 from torch import Tensor
 
-from .guard import guard
+from foreshock.guard import guard
+
 from .site import Site
 
 _sites: dict[int, Site] = {}

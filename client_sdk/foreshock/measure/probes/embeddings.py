@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from foreshock.measure.site import Site
+from foreshock.measure.spectra import Source, Spectra
+from foreshock.measure.statistics import picking, representation
+from foreshock.measure.statistics.spectrum import COLUMNS
 from foreshock.series import FrameSpec, SeriesSpec
-from foreshock.site import Site
-from foreshock.spectra import Source, Spectra
-from foreshock.statistics import picking, representation
-from foreshock.statistics.spectrum import COLUMNS
 
 from .activations import as_rows
 

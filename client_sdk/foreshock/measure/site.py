@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .series import SeriesSpec
+from foreshock.series import SeriesSpec
 
 
 class Clock:

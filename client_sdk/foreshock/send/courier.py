@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
-from .guard import log, say_once
-from .segment import Kind, Record
+from foreshock.guard import log, say_once
+from foreshock.record.wire import MEDIA_TYPE, unpack_frames, with_all_frames
+from foreshock.spool.segment import Kind, Record
+
 from .transport import REQUEST_SECONDS, Answer, Request, Transport, Undelivered
-from .wire import MEDIA_TYPE, unpack_frames, with_all_frames
 
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 30.0

@@ -10,7 +10,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from .series import FrameSpec, SeriesSpec
+from foreshock.series import FrameSpec, SeriesSpec
 
 VERSION = 1
 MEDIA_TYPE = "application/x-foreshock-block"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 
+from foreshock.guard import guard
+
 from .courier import FIRST_WAIT, LONGEST_WAIT, Courier, Found, Wait
-from .guard import guard
 from .transport import REQUEST_SECONDS
 
 

@@ -18,10 +18,10 @@ from torch.optim.optimizer import (
 from torch.utils.hooks import RemovableHandle
 
 from foreshock.guard import guard
+from foreshock.measure.site import Clock, Site
+from foreshock.measure.statistics import parameters
+from foreshock.measure.statistics.table import STATISTICS
 from foreshock.series import SeriesSpec
-from foreshock.site import Clock, Site
-from foreshock.statistics import parameters
-from foreshock.statistics.table import STATISTICS
 
 from .choose import block_names, parameter_name, place_of
 

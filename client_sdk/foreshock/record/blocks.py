@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .guard import say_once
-from .losses import Losses
-from .series import FrameSpec, SeriesSpec
+from foreshock.guard import say_once
+from foreshock.losses import Losses
+from foreshock.series import FrameSpec, SeriesSpec
+
 from .wire import Rows, Values
 
 SETS = 64  # distinct sets of names that become frames; after that each new name is a frame of its own

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from foreshock.guard import faults, guard
+from foreshock.losses import Losses
+from foreshock.series import FrameSpec, SeriesSpec
+from foreshock.spool.segment import Kind, Record
+
 from .blocks import Groups, HostFrames
-from .guard import faults, guard
-from .losses import Losses
-from .segment import Kind, Record
-from .series import FrameSpec, SeriesSpec
 from .wire import FrameNumbers, Values, pack_block, pack_frames
 
 if TYPE_CHECKING:
-    from .eigenvalues import Solve
-    from .finish import StepRow
+    from foreshock.measure.eigenvalues import Solve
+    from foreshock.measure.finish import StepRow
 
 MONITOR = FrameSpec(
     (

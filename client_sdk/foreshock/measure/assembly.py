@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
+from foreshock.series import FrameSpec
+
 from .collector import Collector, DeviceRing, HostCollector
 from .finish import StepRow
-from .series import FrameSpec
 from .site import Site
 
 FRAMES = 64  # distinct sets of sites; beyond that a site is a frame of its own

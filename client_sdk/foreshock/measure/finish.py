@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from foreshock.series import FrameSpec
+
     from .eigenvalues import Solve
-    from .series import FrameSpec
 
 
 class Finish(Protocol):

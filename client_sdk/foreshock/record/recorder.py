@@ -9,15 +9,16 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .guard import guard
-from .losses import Losses
+from foreshock.guard import guard
+from foreshock.losses import Losses
+from foreshock.spool.segment import Kind, Record
+from foreshock.spool.spool import Spool
+
 from .packing import HostRow, Packer, Writer
-from .segment import Kind, Record
 from .spectrometer import Spectrometer
-from .spool import Spool
 
 if TYPE_CHECKING:
-    from .finish import StepRow
+    from foreshock.measure.finish import StepRow
 
 BLOCK_SECONDS = 0.25
 BLOCK_BYTES = 64 * 2**10

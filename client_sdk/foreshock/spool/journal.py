@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from foreshock.guard import say_once
+from foreshock.losses import Losses
+
 from .folder import Folder, readings_in
-from .guard import say_once
-from .losses import Losses
 from .segment import MAGIC, Kind, Record
 
 SEGMENT_BYTES = 8 * 2**20

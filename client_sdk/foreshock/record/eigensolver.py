@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from .eigenvalues import Shape, ranks
+from foreshock.measure.eigenvalues import Shape, ranks
 
 REQUEST = struct.Struct("=QQ?d")  # the Shape; its payload follows
 ANSWER = struct.Struct("=?5d")  # whether the arithmetic held, four ranks, CPU seconds of this process so far

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from foreshock.eigenvalues import Shape
+from foreshock.measure.eigenvalues import Shape
 from foreshock.series import SeriesSpec
 
 from . import classes, embedding, masked, picking, spectrum

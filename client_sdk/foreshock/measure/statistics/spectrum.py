@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from foreshock.eigenvalues import Shape
+from foreshock.measure.eigenvalues import Shape
 
 from . import masked
 from .rows import Rows

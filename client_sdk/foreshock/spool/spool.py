@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from foreshock.guard import say_once
+from foreshock.losses import Losses
+
 from .folder import Folder, Reader
-from .guard import say_once
 from .journal import Journal
-from .losses import Losses
 from .segment import Kind, Record
 
 MEMORY_BYTES = 32 * 2**20  # what is kept while the disk takes nothing

@@ -1,0 +1,1 @@
+"""What the server knows, for notebooks: runs, columns, figures, alerts."""

@@ -1,0 +1,1 @@
+"""Rows in, blocks out: host work finished, frames numbered, packed as the wire contract says."""

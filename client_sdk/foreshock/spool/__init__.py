@@ -1,0 +1,1 @@
+"""Blocks on disk between the recorder and the sender: bounded, checksummed, readable after any kill."""

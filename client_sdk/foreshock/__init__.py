@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 from .control import Alert, StopTraining
 from .opening import init
 from .run import Run
+from .version import __version__
 
 if TYPE_CHECKING:
     from .query.client import Client, ForeshockError
 
 __all__ = ["Alert", "Client", "ForeshockError", "Run", "StopTraining", "__version__", "init"]
-
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

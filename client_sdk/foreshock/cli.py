@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 
-from . import __version__
+from .version import __version__
 
 GROUP = "foreshock.commands"
 ABOUT: Mapping[str, str] = {

@@ -111,7 +111,7 @@ def place_in_job(environ: Mapping[str, str]) -> tuple[int, int]:
 
 def facts(rank: int, world_size: int) -> dict[str, Any]:
     """What can be said at once: cheap enough for the training thread."""
-    from . import __version__
+    from .version import __version__
 
     found: dict[str, Any] = {
         "host": socket.gethostname(),
@@ -134,7 +134,7 @@ def facts(rank: int, world_size: int) -> dict[str, Any]:
 
 def user_agent() -> str:
     """What our requests call themselves."""
-    from . import __version__
+    from .version import __version__
 
     return f"foreshock/{__version__} Python/{platform.python_version()}"
 

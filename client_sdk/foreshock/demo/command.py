@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foreshock import __version__
 from foreshock.query.client import Client, ForeshockError
+from foreshock.version import __version__
 
 from .children import Child, Variant
 from .receiver import Receiver

@@ -22,7 +22,9 @@ test: $(VENV)/.dev ## every test that needs no service and no browser; ARGS="-k 
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not (postgres or redis or browser or gpu or demo)" $(ARGS)
 
 test-services: $(VENV)/.dev ## the whole demo and the tests that need PostgreSQL, Redis or Chromium: they fail where one is missing
-	FORESHOCK_TEST_STRICT=1 FORESHOCK_TEST_BROWSER=1 FORESHOCK_TEST_DEMO=1 $(BIN)/python -m pytest -m "postgres or redis or browser or demo" $(ARGS)
+	FORESHOCK_TEST_STRICT=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "(postgres or redis) and not browser" $(ARGS)
+	FORESHOCK_TEST_STRICT=1 FORESHOCK_TEST_BROWSER=1 $(BIN)/python -m pytest -m browser $(ARGS)
+	FORESHOCK_TEST_STRICT=1 FORESHOCK_TEST_DEMO=1 $(BIN)/python -m pytest -m demo $(ARGS)
 
 check: $(VENV)/.dev ## format, lint, types, layers, and the page's types where Node is there
 	$(BIN)/ruff format --check .

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +18,12 @@ from sqlalchemy.exc import OperationalError
 
 from foreshock_server.models import Run
 from foreshock_server.query import live
+
+
+def on_a_loop(coroutine):
+    """Its result, from an event loop on a thread of its own: the main thread may have one (a browser's, in the same session)."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
 
 
 class Stream:
@@ -188,8 +196,6 @@ def test_a_change_committed_late_with_an_earlier_time_is_not_passed_over(client,
 
 def test_a_lost_hint_costs_seconds_and_a_database_that_is_away_costs_no_stream(client, trainer):
     """The stream itself, without a socket: on an event loop of its own, with a look that fails at first."""
-    import asyncio
-
     listeners = live.Listeners(client.app.state.bus)
     answers: list[Any] = [
         OperationalError("SELECT", {}, Exception("away")),
@@ -212,15 +218,13 @@ def test_a_lost_hint_costs_seconds_and_a_database_that_is_away_costs_no_stream(c
         return told
 
     began = time.monotonic()
-    told = asyncio.run(first())
+    told = on_a_loop(first())
     assert told[1] == 'event: change\nid: 3\ndata: {"run": "r"}\n\n'
     assert 1.9 * live.LOOK_EVERY < time.monotonic() - began < 3 * live.LOOK_EVERY
     assert len(listeners) == 0
 
 
 def test_a_quiet_stream_shows_that_it_lives(client, monkeypatch):
-    import asyncio
-
     monkeypatch.setattr(live, "HEARTBEAT", 0.05)
     monkeypatch.setattr(live, "LOOK_EVERY", 0.02)
     listeners = live.Listeners(client.app.state.bus)
@@ -232,12 +236,10 @@ def test_a_quiet_stream_shows_that_it_lives(client, monkeypatch):
         await stream.aclose()
         return told
 
-    assert asyncio.run(beat()).startswith(":")
+    assert on_a_loop(beat()).startswith(":")
 
 
 def test_hints_from_any_thread_wake_only_those_who_wait_for_the_run(client):
-    import asyncio
-
     bus = client.app.state.bus
     listeners = live.Listeners(bus)
 
@@ -250,7 +252,7 @@ def test_hints_from_any_thread_wake_only_those_who_wait_for_the_run(client):
         thread.join()
         return [mine.is_set(), other.is_set(), every.is_set()]
 
-    assert asyncio.run(wait()) == [True, False, True]
+    assert on_a_loop(wait()) == [True, False, True]
     bus.publish("mine")  # its loop has ended: nobody is harmed
 
 

@@ -6,25 +6,17 @@ import math
 from typing import Any, Protocol
 
 from foreshock_server.rules.detectors import Forecast, Reading
-from foreshock_server.rules.pack import Rule
+from foreshock_server.rules.pack import Rule, SeriesLike
 from foreshock_server.rules.state import Machine, State
 
 
-class About(Protocol):
+class About(SeriesLike, Protocol):
     """What of a series a sentence needs."""
 
     @property
     def key(self) -> str: ...
     @property
-    def statistic(self) -> str: ...
-    @property
-    def family(self) -> str: ...
-    @property
-    def place(self) -> str: ...
-    @property
     def unit(self) -> str: ...
-    @property
-    def labels(self) -> dict[str, Any]: ...
 
 
 def number(value: float | None) -> float | str | None:

@@ -11,14 +11,27 @@ from typing import Any
 from urllib.parse import urlsplit
 
 DEFAULT_URL = "http://127.0.0.1:8642"
-KINDS = (
-    "activations",
-    "features",
-    "log",
-    "optimiser",
-    "policy",
-    "views",
-)  # of readings that a schedule can thin out
+EVERY: Mapping[str, int] = {
+    "activations": 10,
+    "adaptation": 1,
+    "attention": 50,
+    "classifier": 10,
+    "codes": 1,
+    "curvature": 0,
+    "diversity": 10,
+    "drift": 50,
+    "features": 1,
+    "latents": 1,
+    "log": 1,
+    "losses": 10,
+    "optimiser": 10,
+    "policy": 1,
+    "router": 1,
+    "units": 10,
+    "views": 1,
+    "weights": 500,
+}  # steps between readings, by kind; 0: never, unless asked for
+KINDS = tuple(EVERY)  # of readings that a schedule can thin out
 _RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ON = {
     "1": True,
@@ -101,8 +114,10 @@ class Config:
         for kind, steps in self.every.items():
             if kind not in KINDS:
                 found.append(f"every names {kind!r}; it can name {', '.join(KINDS)}")
-            elif steps < 1:
-                found.append(f"every[{kind!r}] is {steps}; write 1 for each step, 50 for one step in fifty")
+            elif steps < 0:
+                found.append(
+                    f"every[{kind!r}] is {steps}; write 1 for each step, 50 for one step in fifty, 0 for never"
+                )
         return found
 
     @classmethod

@@ -40,7 +40,10 @@ class Observers:
         """
         if (session := self._run.session) is not None:
             with _POLICY:
-                session.instruments().observe_policy(
+                from .measure.shown import policy
+
+                policy.show(
+                    session.instruments().sites,
                     logits,
                     mask=mask,
                     actions=actions,
@@ -58,10 +61,14 @@ class Observers:
         """Activations by a name of your choice, [items, width] or [batch, items, width]: rank and collapse of the representation."""
         if (session := self._run.session) is not None:
             with _FEATURES:
-                session.instruments().observe_features(name, h, mask=mask, labels=labels)
+                from .measure.shown import features
+
+                features.show(session.instruments().sites, name, h, mask=mask, labels=labels)
 
     def views(self, z1: Tensor, z2: Tensor, *, name: str = "views") -> None:
         """Two embeddings of the same items, as self-supervised training makes them: each one's spread, and how they agree."""
         if (session := self._run.session) is not None:
             with _VIEWS:
-                session.instruments().observe_views(z1, z2, name=name)
+                from .measure.shown import views
+
+                views.show(session.instruments().sites, z1, z2, name=name)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
     from typing_extensions import Self
 
-    from .measure.observe import WatchTable
+    from .measure.instruments import WatchTable
     from .session import Session
 
 Callback = TypeVar("Callback", bound=Callable[[Alert], object])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from .measure.finish import StepRow
-    from .measure.observe import Instruments
+    from .measure.instruments import Instruments
 
 _DEVICE, _HOOKS = guard("closing the device's row"), guard("removing the hooks")
 _INT64 = range(-(2**63), 2**63)
@@ -103,7 +103,7 @@ class Session:
     def instruments(self) -> Instruments:
         """Made when first needed: only they import torch."""
         if self._instruments is None:
-            from .measure.observe import Instruments
+            from .measure.instruments import Instruments
 
             rank, world_size = self._place
             self._instruments = Instruments(
@@ -148,7 +148,9 @@ class Session:
         self.pipeline.put(row, len(row.values))
 
     def _log_tensor(self, name: str, tensor: torch.Tensor) -> None:
-        self.instruments().log_tensor(name, tensor)
+        from .measure.shown.logged import log
+
+        log(self.instruments().sites, name, tensor)
 
     def _device_drops(self) -> int:
         return self._instruments.dropped if self._instruments is not None else 0

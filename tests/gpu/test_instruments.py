@@ -10,10 +10,12 @@ from tests.sdk.device_functions import DEVICE_FUNCTIONS, DeviceFunction
 from tests.zoo import feedforward
 from torch import nn
 
+from foreshock.config import EVERY
 from foreshock.measure.collector import DeviceRing
 from foreshock.measure.eigenvalues import ranks
 from foreshock.measure.finish import StepRow
-from foreshock.measure.observe import EVERY, Instruments
+from foreshock.measure.instruments import Instruments
+from foreshock.measure.shown import features, logged, policy, views
 from foreshock.measure.statistics import representation
 
 pytestmark = [
@@ -88,10 +90,10 @@ def test_a_training_step_with_every_instrument_on_does_not_synchronise() -> None
         loss = nn.functional.cross_entropy(logits, label)
         loss.backward()
         optimizer.step()
-        instruments.observe_policy(logits, actions=label, rewards=torch.ones(8, device="cuda"), groups=4)
-        instruments.observe_features("h", logits, labels=label)
-        instruments.observe_views(logits, logits)
-        instruments.log_tensor("loss", loss)
+        policy.show(instruments.sites, logits, actions=label, rewards=torch.ones(8, device="cuda"), groups=4)
+        features.show(instruments.sites, "h", logits, labels=label)
+        views.show(instruments.sites, logits, logits)
+        logged.log(instruments.sites, "loss", loss)
         instruments.step(number, 0.0)
 
     step(0)  # buffers are made in the first

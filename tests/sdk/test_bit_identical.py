@@ -10,8 +10,10 @@ from tests.zoo import feedforward, transformers
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (the field's own name)
 
+from foreshock.config import EVERY
 from foreshock.measure.finish import StepRow
-from foreshock.measure.observe import EVERY, Instruments
+from foreshock.measure.instruments import Instruments
+from foreshock.measure.shown import features, logged, policy, views
 
 torch.set_num_threads(1)
 STEPS = 6
@@ -44,7 +46,7 @@ class Task:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         if instruments is not None:
-            instruments.log_tensor("loss", loss)
+            logged.log(instruments.sites, "loss", loss)
         return loss.detach().clone()
 
 
@@ -61,7 +63,8 @@ class Policy(Task):
         rewards = (chosen % 2 == 0).float().sum(1)
         advantages = rewards - rewards.view(2, 4).mean(1).repeat_interleave(4)
         if instruments is not None:
-            instruments.observe_policy(
+            policy.show(
+                instruments.sites,
                 logits,
                 mask=torch.rand(8, 4, generator=torch.Generator().manual_seed(0)) > 0.2,
                 actions=chosen,
@@ -82,8 +85,8 @@ class Classifier(Task):
         hidden = self.model[:6](x)
         label = (x[:, 0] > 0).long() + (x[:, 1] > 0).long()
         if instruments is not None:
-            instruments.observe_features("penultimate", hidden, labels=label)
-            instruments.observe_views(hidden, self.model[:6].eval()(x))
+            features.show(instruments.sites, "penultimate", hidden, labels=label)
+            views.show(instruments.sites, hidden, self.model[:6].eval()(x))
             self.model.train()
         else:
             self.model[:6].eval()(x)  # the same passes

@@ -190,10 +190,11 @@ def test_our_own_bugs_change_no_loss_and_are_counted_and_said_once(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("a bug of ours")
 
-    from foreshock.measure.observe import Instruments
+    from foreshock.measure.instruments import Instruments
+    from foreshock.measure.shown import policy
     from foreshock.record.packing import Packer
 
-    monkeypatch.setattr(Instruments, "observe_policy", broken)
+    monkeypatch.setattr(policy, "show", broken)
     monkeypatch.setattr(Instruments, "step", broken)
     monkeypatch.setattr(Packer, "add", broken)
     run = foreshock.init(run="r", url=server.url)

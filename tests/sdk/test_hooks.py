@@ -22,7 +22,8 @@ from torch.utils.checkpoint import checkpoint
 
 from foreshock.guard import faults
 from foreshock.measure.finish import StepRow
-from foreshock.measure.observe import Instruments
+from foreshock.measure.instruments import Instruments
+from foreshock.measure.shown import policy
 from foreshock.measure.site import Site
 from foreshock.measure.statistics import representation
 
@@ -263,7 +264,7 @@ def test_sampling_rows_leaves_the_user_s_random_numbers_alone(recorded: Recorded
     before = torch.get_rng_state()
     with torch.no_grad():
         model.eval()(feedforward.features(representation.ROWS + 100))
-    recorded.instruments.observe_policy(torch.zeros(9000, 3))
+    policy.show(recorded.instruments.sites, torch.zeros(9000, 3))
     values = recorded.step()
     assert values["n_eff{place=1}"] == representation.ROWS
     assert torch.equal(torch.get_rng_state(), before)
@@ -515,7 +516,7 @@ def test_close_leaves_no_hook_no_attribute_and_no_buffer() -> None:
     assert [len(registered) for registered in hooks] == counts
     rows = len(recorded.rows)
     model(transformers.tokens())
-    recorded.instruments.observe_policy(torch.zeros(4, 3))
+    policy.show(recorded.instruments.sites, torch.zeros(4, 3))
     recorded.step()
     assert len(recorded.rows) == rows
 

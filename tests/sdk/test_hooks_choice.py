@@ -7,7 +7,7 @@ import torch
 from tests.zoo import feedforward, transformers
 from torch import Tensor, nn
 
-from foreshock.measure.observe import Instruments
+from foreshock.measure.instruments import Instruments
 from foreshock.measure.probes.activations import as_rows, first_floating
 from foreshock.measure.probes.choose import MOST_PLACES, place_of, places
 from foreshock.measure.statistics import picking

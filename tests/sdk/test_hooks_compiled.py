@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from foreshock.measure.finish import StepRow
-from foreshock.measure.observe import Instruments
+from foreshock.measure.instruments import Instruments
 from foreshock.measure.site import Site
 from foreshock.measure.statistics import representation
 

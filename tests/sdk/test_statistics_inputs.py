@@ -11,7 +11,9 @@ from torch import Tensor
 
 from foreshock.measure.assembly import FRAMES
 from foreshock.measure.finish import StepRow
-from foreshock.measure.observe import SITES, Instruments
+from foreshock.measure.instruments import Instruments
+from foreshock.measure.shown import features, logged, policy, views
+from foreshock.measure.sites import SITES
 
 torch.set_num_threads(1)
 N, T, V = 6, 5, 11
@@ -57,7 +59,7 @@ def batch() -> dict[str, Any]:
 
 
 def read(instruments: Watching, given: dict[str, Any]) -> dict[str, float]:
-    instruments.observe_policy(given.pop("logits"), **given)
+    policy.show(instruments.sites, given.pop("logits"), **given)
     return instruments.readings()
 
 
@@ -139,7 +141,7 @@ def test_what_does_not_fit_is_answered_with_what_to_pass(
 ) -> None:
     given = {**batch(), **change}
     with pytest.raises(ValueError, match=told):
-        instruments.observe_policy(given.pop("logits"), **given)
+        policy.show(instruments.sites, given.pop("logits"), **given)
     assert "policy_entropy" in read(instruments, batch())  # and the next batch is measured
 
 
@@ -162,22 +164,22 @@ def test_a_slice_of_the_logits_reads_as_its_copy_does(instruments: Watching) -> 
 def test_features_of_any_leading_shape_are_rows_and_masks_fit_them(instruments: Watching) -> None:
     h = torch.randn(4, 6, 8, generator=torch.Generator().manual_seed(0))
     mask = torch.arange(24).reshape(4, 6) % 3 > 0
-    instruments.observe_features("h", h, mask=mask)
+    features.show(instruments.sites, "h", h, mask=mask)
     first = instruments.readings()
-    instruments.observe_features("h", h.reshape(24, 8)[mask.flatten()])
+    features.show(instruments.sites, "h", h.reshape(24, 8)[mask.flatten()])
     assert instruments.readings() == pytest.approx(first, rel=1e-4)
     assert first["n_eff{place=h}"] == 16
 
 
 def test_views_read_each_alone_and_the_pair(instruments: Watching) -> None:
     z1 = torch.randn(40, 8, generator=torch.Generator().manual_seed(0))
-    instruments.observe_views(z1, 2 * z1)
+    views.show(instruments.sites, z1, 2 * z1)
     values = instruments.readings()
     assert values["alignment{place=views}"] == pytest.approx(0, abs=1e-6)
     assert values["effective_rank{centered=true,place=views.a}"] == pytest.approx(
         values["effective_rank{centered=true,place=views.b}"], rel=1e-5
     )
-    instruments.observe_views(z1, torch.ones(40, 8), name="ssl")
+    views.show(instruments.sites, z1, torch.ones(40, 8), name="ssl")
     assert instruments.readings()["embedding_std{place=ssl.b}"] == pytest.approx(0, abs=1e-6)
 
 
@@ -185,28 +187,28 @@ def test_views_read_each_alone_and_the_pair(instruments: Watching) -> None:
     ("call", "told"),
     [
         (
-            lambda i: i.observe_features("h", torch.zeros(3)),
+            lambda i: features.show(i.sites, "h", torch.zeros(3)),
             r"pass \[rows, width\] or \[batch, tokens, width\]",
         ),
         (
-            lambda i: i.observe_features("h", torch.zeros(3, 4).long()),
+            lambda i: features.show(i.sites, "h", torch.zeros(3, 4).long()),
             "features is torch.int64; pass a floating tensor",
         ),
         (
-            lambda i: i.observe_features("h", torch.zeros(3, 4), mask=torch.ones(4)),
+            lambda i: features.show(i.sites, "h", torch.zeros(3, 4), mask=torch.ones(4)),
             r"one entry per row of the features, \[3\]",
         ),
         (
-            lambda i: i.observe_features("h", torch.zeros(3, 4), labels=torch.ones(3)),
+            lambda i: features.show(i.sites, "h", torch.zeros(3, 4), labels=torch.ones(3)),
             "pass class numbers, as integers",
         ),
         (
-            lambda i: i.observe_views(torch.zeros(3, 4), torch.zeros(2, 4)),
+            lambda i: views.show(i.sites, torch.zeros(3, 4), torch.zeros(2, 4)),
             "the same samples in the same order",
         ),
-        (lambda i: i.observe_views(torch.zeros(3, 4), None), "z2 is NoneType; pass a floating tensor"),
+        (lambda i: views.show(i.sites, torch.zeros(3, 4), None), "z2 is NoneType; pass a floating tensor"),
         (
-            lambda i: i.log_tensor("loss", torch.zeros(3)),
+            lambda i: logged.log(i.sites, "loss", torch.zeros(3)),
             r"loss has shape \[3\]; log one number: loss\.mean\(\)",
         ),
     ],
@@ -219,7 +221,7 @@ def test_features_views_and_logs_that_do_not_fit_are_answered(
 
 
 @pytest.mark.parametrize(
-    ("every", "told"), [({"policies": 1}, "it can name"), ({"policy": 0}, "use 1 for every step")]
+    ("every", "told"), [({"policies": 1}, "it can name"), ({"policy": -1}, "use 1 for every step")]
 )
 def test_a_cadence_that_does_not_exist_is_answered(every: dict[str, int], told: str) -> None:
     with pytest.raises(ValueError, match=told):
@@ -232,17 +234,17 @@ def test_a_cadence_that_does_not_exist_is_answered(every: dict[str, int], told: 
 def test_logged_tensors_are_taken_at_once_and_the_last_counts(instruments: Watching) -> None:
     loss = torch.tensor(3.0, requires_grad=True)
     running = torch.tensor([1.0])
-    instruments.log_tensor("loss", loss)
-    instruments.log_tensor("running", running)
+    logged.log(instruments.sites, "loss", loss)
+    logged.log(instruments.sites, "running", running)
     running.zero_()
-    instruments.log_tensor("loss", loss * 2)
+    logged.log(instruments.sites, "loss", loss * 2)
     assert instruments.readings() == {"loss": 6.0, "running": 1.0}
     assert instruments.readings() == {}
 
 
 def test_the_first_batch_of_a_step_counts(instruments: Watching) -> None:
-    instruments.observe_policy(torch.zeros(2, 3, V))
-    instruments.observe_policy(torch.eye(V) * 50)
+    policy.show(instruments.sites, torch.zeros(2, 3, V))
+    policy.show(instruments.sites, torch.eye(V) * 50)
     assert instruments.readings()["policy_top1"] == pytest.approx(1 / V)
 
 
@@ -250,7 +252,7 @@ def test_the_same_readings_share_one_frame_and_others_get_their_own() -> None:
     instruments = Watching()
     for shown in ("ab", "a", "ab", "b", "a"):
         for name in shown:
-            instruments.log_tensor(name, torch.zeros(()))
+            logged.log(instruments.sites, name, torch.zeros(()))
         instruments.step(0, 0.0)
     frames = [row.frame for row in instruments.rows]
     assert frames[0] is frames[2]
@@ -264,7 +266,7 @@ def test_frames_are_bounded_and_nothing_is_lost_beyond_the_bound() -> None:
     for step in range(300):
         names = [f"n{bit}" for bit in range(9) if (step + 1) >> bit & 1]
         for name in names:
-            instruments.log_tensor(name, torch.tensor(float(step)))
+            logged.log(instruments.sites, name, torch.tensor(float(step)))
         instruments.step(step, 0.0)
         sent += [(step, name) for name in names]
     frames = {id(row.frame) for row in instruments.rows}
@@ -278,7 +280,7 @@ def test_a_cadence_leaves_out_steps_evenly() -> None:
     instruments = Watching(policy=3)
     seen = []
     for _ in range(7):
-        instruments.observe_policy(torch.zeros(2, 3, V))
+        policy.show(instruments.sites, torch.zeros(2, 3, V))
         seen.append("policy_entropy" in instruments.readings())
     assert seen == [True, False, False, True, False, False, True]
 
@@ -286,7 +288,7 @@ def test_a_cadence_leaves_out_steps_evenly() -> None:
 def test_the_cost_is_counted(instruments: Watching) -> None:
     before = instruments.cost
     for _ in range(3):
-        instruments.observe_policy(torch.zeros(50, 50, V))
+        policy.show(instruments.sites, torch.zeros(50, 50, V))
         instruments.step(0, 0.0)
     assert 0 < instruments.cost - before < 60
 
@@ -296,7 +298,7 @@ def test_nothing_keeps_the_tensors_shown(instruments: Watching) -> None:
 
     logits = torch.zeros(2, 3, V)
     alive = weakref.ref(logits)
-    instruments.observe_policy(logits)
+    policy.show(instruments.sites, logits)
     del logits
     instruments.readings()
     assert alive() is None
@@ -304,15 +306,15 @@ def test_nothing_keeps_the_tensors_shown(instruments: Watching) -> None:
 
 def test_names_that_change_with_the_step_do_not_fill_the_memory(instruments: Watching) -> None:
     for number in range(SITES):
-        instruments.log_tensor(f"step {number}", torch.zeros(()))
+        logged.log(instruments.sites, f"step {number}", torch.zeros(()))
     with pytest.raises(ValueError, match="use the same names at every step"):
-        instruments.log_tensor("one more", torch.zeros(()))
-    instruments.log_tensor("step 0", torch.ones(()))
+        logged.log(instruments.sites, "one more", torch.zeros(()))
+    logged.log(instruments.sites, "step 0", torch.ones(()))
 
 
 def test_a_device_that_is_neither_cpu_nor_cuda_is_refused(instruments: Watching) -> None:
     with pytest.raises(ValueError, match="must be on a CPU or a CUDA device"):
-        instruments.log_tensor("loss", torch.zeros((), device="meta"))
+        logged.log(instruments.sites, "loss", torch.zeros((), device="meta"))
 
 
 def test_values_are_those_of_the_definition_through_the_whole_way(instruments: Watching) -> None:

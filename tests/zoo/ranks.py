@@ -16,7 +16,7 @@ from tests.zoo import feedforward
 from torch import Tensor, nn
 
 from foreshock.measure.finish import StepRow
-from foreshock.measure.observe import Instruments
+from foreshock.measure.instruments import Instruments
 
 
 def whole(tensor: Tensor) -> Tensor:

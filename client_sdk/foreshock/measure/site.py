@@ -13,24 +13,53 @@ from torch import Tensor
 from foreshock.series import SeriesSpec
 
 
+class Spending:
+    """Adds up the seconds of the blocks that it surrounds; of nested ones the outermost counts."""
+
+    __slots__ = ("_began", "_depth", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._depth = 0
+        self._began = 0.0
+
+    def __enter__(self) -> None:
+        if self._depth == 0:
+            self._began = time.perf_counter()
+        self._depth += 1
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            self.seconds += time.perf_counter() - self._began
+
+
 class Clock:
     """What all sites of one run share: the open step, which kinds are due in it, who has recorded, what it cost."""
 
     def __init__(self, every: Mapping[str, int]) -> None:
         for kind, period in every.items():
-            if period < 1:
-                raise ValueError(f"every[{kind!r}] is {period}; use 1 for every step, 10 for one step in ten")
+            if period < 0:
+                raise ValueError(
+                    f"every[{kind!r}] is {period}; use 1 for every step, 10 for one step in ten, 0 for never"
+                )
         self.every = dict(every)
         self.opened = (
             0  # steps opened since the start, not the user's step number: a resumed run begins with a record
         )
         self.recorded: dict[Site, bool] = {}  # -> whether the recorded call belonged to training
-        self.seconds = 0.0  # on the training thread
+        self.spending = Spending()
         self.closed = False
+
+    @property
+    def seconds(self) -> float:
+        """Spent on the training thread so far."""
+        return self.spending.seconds
 
     def due(self, kind: str) -> bool:
         """True when sites of this kind record in the open step."""
-        return self.opened % self.every[kind] == 0
+        period = self.every[kind]
+        return period > 0 and self.opened % period == 0
 
     def advance(self) -> None:
         """Close the open step: nobody has recorded in the next one yet."""
@@ -80,16 +109,12 @@ class Site:
 
     def take(self, tensors: Sequence[Tensor], row: Tensor, trained: bool) -> None:
         """Measure into ``row`` (the site's own, or what a compiled graph keeps in its stead)."""
-        started = time.perf_counter()
-        try:
-            with torch.no_grad(), full_precision(row.device.type):
-                values = self.measure(tensors)
-                if values.device == row.device:
-                    row.copy_(values)
-                else:  # the model was moved after watch(): the next call gets the new row
-                    self.row = _new_row(len(values), values.device).copy_(values)
-        finally:
-            self.clock.seconds += time.perf_counter() - started
+        with self.clock.spending, torch.no_grad(), full_precision(row.device.type):
+            values = self.measure(tensors)
+            if values.device == row.device:
+                row.copy_(values)
+            else:  # the model was moved after watch(): the next call gets the new row
+                self.row = _new_row(len(values), values.device).copy_(values)
         self.clock.recorded[self] = trained
 
 

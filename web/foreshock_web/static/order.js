@@ -9,7 +9,23 @@
 const AT_EASE = 2; // so many families are open when nothing is wrong and nothing ever was
 
 /** In the order in which people look for them, when nothing says otherwise. */
-export const FAMILIES = ["policy entropy", "RL signal", "representation", "optimiser", "numerics", "training", "monitor"];
+export const FAMILIES = [
+  "policy entropy",
+  "RL signal",
+  "representation",
+  "attention",
+  "output logits",
+  "experts",
+  "codebook",
+  "latents",
+  "diversity",
+  "plasticity",
+  "optimiser",
+  "numerics",
+  "adaptation",
+  "training",
+  "monitor",
+];
 
 /** @param {Verdict} state */
 const rank = (state) => ["none", "fine", "watch", "collapsing"].indexOf(state);

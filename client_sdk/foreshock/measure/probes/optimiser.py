@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -94,8 +93,7 @@ class OptimiserProbe:
     def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if self._clock.closed or not self._clock.due("optimiser"):
             return
-        with guard("the optimizer's hook, before the step"):
-            started = time.perf_counter()
+        with guard("the optimizer's hook, before the step"), self._clock.spending:
             self._taken.pop(id(optimizer), None)
             with torch.no_grad():
                 taken = [
@@ -103,21 +101,18 @@ class OptimiserProbe:
                     for device, named in self._by_device(optimizer).items()
                 ]
             self._taken[id(optimizer)] = [one for one in taken if one is not None]
-            self._clock.seconds += time.perf_counter() - started
 
     def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         taken = self._taken.pop(id(optimizer), None)
         if not taken or self._clock.closed:
             return
-        with guard("the optimizer's hook, after the step"), torch.no_grad():
-            started = time.perf_counter()
+        with guard("the optimizer's hook, after the step"), self._clock.spending, torch.no_grad():
             for one in taken:
                 ratios = parameters.update_ratios(
                     one.before, parameters.samples(parameters.merged(one.weights))
                 )
                 one.site.row.copy_(torch.cat([one.values, ratios]))
                 self._clock.recorded[one.site] = True
-            self._clock.seconds += time.perf_counter() - started
 
     def _by_device(self, optimizer: Optimizer) -> dict[torch.device, list[tuple[str, Tensor, Tensor]]]:
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}

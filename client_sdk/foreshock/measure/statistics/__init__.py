@@ -4,6 +4,7 @@ The functions name their operations (`unsqueeze`, `logical_not`) where Python ha
 a device guard, which the lint's fake CUDA tensors cannot pass on a machine without CUDA.
 """
 
-from .table import STATISTICS, Statistic
+from .catalogue.entry import Statistic
+from .table import STATISTICS
 
 __all__ = ["STATISTICS", "Statistic"]

@@ -11,20 +11,20 @@ import torch
 from torch import Tensor
 
 from . import masked, picking
-from .table import ENTROPY_PERCENTILES
 
 COLUMNS = 8192  # vocabulary entries per chunk: bounds the float32 copy of a chunk
 ELEMENTS = 1 << 21  # values per chunk: 8 MiB of float32, a few such at a time
 NOTHING = -200.0  # exp() of it is 0 in float32, and 0 times it is 0: the same as -inf without 0 · inf
 
-LEVELS = tuple(percentile / 100 for percentile in ENTROPY_PERCENTILES)
+PERCENTILES = (5, 25, 50, 80, 95, 99)
+LEVELS = tuple(percentile / 100 for percentile in PERCENTILES)
 YIELDS = (
     "policy_entropy",
     "policy_varentropy",
     "policy_top1",
     "policy_lse",
     "policy_top1_above_99",
-    *(f"policy_entropy_p{percentile:02d}" for percentile in ENTROPY_PERCENTILES),
+    *(f"policy_entropy_p{percentile:02d}" for percentile in PERCENTILES),
     "policy_entropy_normalized",
 )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from foreshock.measure.transfer import moved
+
 TOKENS = (
     8192  # per observation: 2% standard error of the mean entropy on a heavy-tailed model of token entropies
 )
@@ -121,15 +123,6 @@ def _per_token(name: str, value: Tensor, covered: torch.Size) -> None:
     if value.dim() == len(covered) and value.shape[-1] == covered[-1] - 1:
         hint = "; logits at position t score token t+1, so pass logits[..., :-1, :] with tokens[..., 1:]"
     raise ValueError(f"{name} has shape {_shape(value)}, but the logits cover {_shape(covered)} tokens{hint}")
-
-
-def moved(value: Tensor, device: torch.device) -> Tensor:
-    """The tensor on that device, without waiting for it."""
-    if value.device == device:
-        return value
-    if device.type == "cuda" and value.device.type == "cpu":
-        value = value.pin_memory()  # from pageable memory the copy would wait for the device
-    return value.to(device, non_blocking=True)
 
 
 def _shape(value: Tensor | tuple[int, ...]) -> str:

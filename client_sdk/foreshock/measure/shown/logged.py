@@ -1,0 +1,30 @@
+"""A tensor of one number that the loop logs: into the step's row, unread."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from foreshock.measure.sites import Sites
+from foreshock.measure.statistics.table import TRAINING
+from foreshock.series import SeriesSpec
+
+
+def log(sites: Sites, name: str, tensor: Tensor) -> None:
+    """Put a tensor of one number into this step's row without looking at it; the last of a step counts."""
+    if tensor.numel() != 1:
+        raise ValueError(f"{name} has shape {list(tensor.shape)}; log one number: {name}.mean()")
+    if sites.clock.closed:
+        return
+    with sites.clock.spending:
+        site = sites.site(
+            ("log", name, tensor.device),
+            name,
+            "log",
+            lambda: [SeriesSpec(statistic=name, family=TRAINING)],
+            lambda xs: xs[0],
+            tensor.device,
+        )
+        with torch.no_grad():
+            site.row.copy_(tensor.detach().reshape(1))
+        sites.clock.recorded[site] = True

@@ -1,0 +1,1 @@
+"""One file per family: every statistic of that family as data. Needs no torch."""

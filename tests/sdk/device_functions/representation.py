@@ -1,0 +1,43 @@
+"""The rows of a matrix, and of two views."""
+
+from __future__ import annotations
+
+import torch
+from tests.sdk.device_functions.function import DeviceFunction, generator, matrix
+from torch import Tensor
+
+from foreshock.measure.statistics import embedding, representation
+from foreshock.measure.statistics.table import STATISTICS
+
+
+def _representation(given: dict[str, Tensor]) -> list[Tensor]:
+    values, payload, _ = representation.measure(given, rows_at_most=100)
+    return [values, payload]
+
+
+_REPRESENTATION = [*representation.series("h", labelled=True), *representation.finished_series("h")]
+
+FUNCTIONS = [
+    DeviceFunction("representation", lambda: matrix(96, 16), _representation, _REPRESENTATION),
+    DeviceFunction("representation, sampled", lambda: matrix(200, 16), _representation, _REPRESENTATION),
+    DeviceFunction("representation, wide", lambda: matrix(16, 96), _representation, _REPRESENTATION),
+    DeviceFunction(
+        "representation, beyond the columns", lambda: matrix(8, 5000), _representation, _REPRESENTATION
+    ),
+    DeviceFunction(
+        "representation, half precision",
+        lambda: matrix(96, 16, torch.bfloat16),
+        _representation,
+        _REPRESENTATION,
+    ),
+    DeviceFunction(
+        "alignment",
+        lambda: {
+            "a": torch.randn(9, 4, generator=generator()),
+            "b": torch.ones(9, 4),
+            "valid": (torch.arange(9) > 2).float(),
+        },
+        lambda given: [embedding.alignment(given["a"], given["b"], given["valid"])],
+        [STATISTICS[name].series("views") for name in embedding.ALIGNMENT],
+    ),
+]

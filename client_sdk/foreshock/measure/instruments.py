@@ -5,20 +5,19 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.optimizer import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from foreshock.guard import say_once
-from foreshock.series import SeriesSpec
 
 from .assembly import Assembly, new_collector
 from .finish import StepRow
-from .probes.activations import attach
-from .probes.choose import innermost, places
-from .probes.optimiser import OptimiserProbe
+from .probes.all import planned
+from .probes.choose import innermost
+from .probes.subject import Subject
 from .probes.table import Watched, WatchTable
 from .site import Site
 from .sites import Sites
@@ -27,6 +26,14 @@ from .spectra import Spectra
 __all__ = ["Instruments", "StepRow", "WatchTable"]
 
 UNSEEN_AFTER = 2  # steps
+
+
+@dataclass
+class _Watched:
+    """A model that is watched already."""
+
+    prefix: str
+    lines: set[tuple[str, str]] = field(default_factory=set)  # kind and place
 
 
 class Instruments:
@@ -48,9 +55,8 @@ class Instruments:
         self._on_row = on_row
         self._assembly = Assembly()
         self._handles: list[RemovableHandle] = []
-        self._watched: weakref.WeakSet[nn.Module] = weakref.WeakSet()  # modules with a hook
-        self._models: weakref.WeakKeyDictionary[nn.Module, str] = weakref.WeakKeyDictionary()  # -> prefix
-        self._prefixes = 0
+        self._models: weakref.WeakKeyDictionary[nn.Module, _Watched] = weakref.WeakKeyDictionary()
+        self._seen = 0  # models so far
         self._unseen: list[tuple[int, list[Site]]] = []  # (when to look, at what)
 
     @property
@@ -79,39 +85,24 @@ class Instruments:
         if not isinstance(model, nn.Module):
             raise ValueError(f"watch got a {type(model).__name__}; pass a torch.nn.Module")
         root = innermost(model)
-        seen = root in self._models
-        if not seen:
-            self._prefixes += 1
-            self._models[root] = "" if self._prefixes == 1 else f"model{self._prefixes}."
-        prefix = self._models[root]
-        device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        lines, added = [], []
-        for place in places(model, include, exclude):
-            if place.module in self._watched:
+        known = self._models.get(root)
+        if known is None:
+            self._seen += 1  # models come and go; a name is given once
+            prefix = "" if self._seen == 1 else f"model{self._seen}."
+            known = self._models[root] = _Watched(prefix)
+        subject = Subject.of(
+            model, prefix=known.prefix, include=include, exclude=tuple(exclude or ()), optimizer=optimizer
+        )
+        lines: list[Watched] = []
+        added: list[Site] = []
+        for line in planned(subject):
+            if (line.kind, line.place) in known.lines:
                 continue
-            self._watched.add(place.module)
-            name = prefix + (place.name or "model")
-            site = self.sites.embeddings(
-                ("activations", name),
-                name,
-                "activations",
-                ("x",),
-                device,
-                channels_first=place.channels_first,
-            )
-            self._handles.append(attach(place, site))
-            added.append(site)
-            every = self._clock.every["activations"]
-            lines.append(
-                Watched(name, type(place.module).__name__, "activations: ranks, spread, non-finite", every)
-            )
-        probe = OptimiserProbe(root, prefix, self._clock, self._optimiser_site, optimizer)
-        if not seen:
-            self._handles += probe.attach()
-        every = self._clock.every["optimiser"]
-        lines += [
-            Watched(name, "parameters", "gradients, weights, updates", every) for name in probe.places()
-        ]
+            known.lines.add((line.kind, line.place))
+            attached = line.attach(self.sites)
+            self._handles += attached.handles
+            added += attached.sites
+            lines.append(Watched(line.place, line.module, line.measured, self._clock.every[line.kind]))
         self._unseen.append((self._clock.opened + UNSEEN_AFTER, added))
         return WatchTable(tuple(lines))
 
@@ -140,13 +131,6 @@ class Instruments:
             time.sleep(0.002)
             self._hand_on()
 
-    def _optimiser_site(
-        self, key: object, place: str, specs: Sequence[SeriesSpec], device: torch.device
-    ) -> Site:
-        return self.sites.site(
-            ("optimiser", key, device), place, "optimiser", lambda: specs, _nothing, device
-        )
-
     def _hand_on(self) -> None:
         for row in (*self._assembly.arrived(), *self.sites.spectra.arrived()):
             self._on_row(row)
@@ -163,10 +147,6 @@ class Instruments:
                 UNSEEN_AFTER,
                 ", ".join(silent),
             )
-
-
-def _nothing(tensors: Sequence[Tensor]) -> Tensor:
-    raise AssertionError("an optimizer's row is written by its hooks")
 
 
 _now = time.perf_counter

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from foreshock.guard import guard
 from foreshock.measure.op import observe
 from foreshock.measure.site import Site
 
-from .choose import Place
+from .choose import Place, places
+from .subject import Attached, Planned, Subject
+
+if TYPE_CHECKING:
+    from foreshock.measure.sites import Sites
 
 _is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", lambda: False)
 
@@ -49,9 +53,29 @@ class Silent:
         return None
 
 
-def attach(place: Place, site: Site) -> RemovableHandle:
-    """Watch the module's output. Do it before the first compiled call: a graph that exists does not see new hooks."""
-    return place.module.register_forward_hook(Hook(site))
+def plan(subject: Subject) -> list[Planned]:
+    """The outputs of the model's blocks, layers or stages, or of the modules that the user names."""
+    return [
+        Planned(
+            place=subject.prefix + (place.name or "model"),
+            module=type(place.module).__name__,
+            measured="activations: ranks, spread, non-finite",
+            family="representation",
+            kind="activations",
+            attach=functools.partial(
+                _attach, place, subject.prefix + (place.name or "model"), subject.device
+            ),
+        )
+        for place in places(subject.root, subject.include, subject.exclude)
+    ]
+
+
+def _attach(place: Place, name: str, device: torch.device, sites: Sites) -> Attached:
+    # Before the first compiled call: a graph that exists does not see new hooks.
+    site = sites.embeddings(
+        ("activations", name), name, "activations", ("x",), device, channels_first=place.channels_first
+    )
+    return Attached([place.module.register_forward_hook(Hook(site))], [site])
 
 
 def first_floating(output: Any) -> Tensor | None:

@@ -83,7 +83,7 @@ def places(
         chosen = [
             Place(name, module, _is_convolutional(module))
             for name, module in everything
-            if _matches(name, include)
+            if matches(name, include)
         ]
         if not chosen:
             raise ValueError(
@@ -92,7 +92,7 @@ def places(
             )
     else:
         chosen = _default(everything)
-    return [place for place in chosen if not _matches(place.name, exclude or ())]
+    return [place for place in chosen if not matches(place.name, exclude or ())]
 
 
 def place_of(parameter: str, blocks: Iterable[str]) -> str:
@@ -239,7 +239,8 @@ def _evenly(items: list[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module]]:
     return [items[round(index * step)] for index in range(MOST_PLACES)]
 
 
-def _matches(name: str, patterns: Sequence[str]) -> bool:
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """True when one of the patterns fits the whole name; ``*`` is one part of it, ``**`` any number of parts."""
     return any(re.fullmatch(_as_regex(pattern), name) for pattern in patterns)
 
 

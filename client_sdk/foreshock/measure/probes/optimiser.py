@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +14,34 @@ from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
 )
-from torch.utils.hooks import RemovableHandle
 
 from foreshock.guard import guard
-from foreshock.measure.site import Clock, Site
+from foreshock.measure.site import Site
 from foreshock.measure.statistics import parameters
 from foreshock.measure.statistics.table import STATISTICS
 from foreshock.series import SeriesSpec
 
 from .choose import block_names, parameter_name, place_of
+from .subject import Attached, Planned, Subject
+
+if TYPE_CHECKING:
+    from foreshock.measure.sites import Sites
+
+
+def plan(subject: Subject) -> list[Planned]:
+    """The parameters of each block, read when an optimizer steps them; one set of hooks serves them all."""
+    probe = OptimiserProbe(subject.root, subject.prefix, subject.optimizer)
+    return [
+        Planned(
+            place=place,
+            module="parameters",
+            measured="gradients, weights, updates",
+            family="optimiser",
+            kind="optimiser",
+            attach=probe.attach,
+        )
+        for place in probe.places()
+    ]
 
 
 @dataclass
@@ -47,30 +66,34 @@ class OptimiserProbe:
         self,
         model: nn.Module,
         prefix: str,
-        clock: Clock,
-        new_site: Callable[[object, str, Sequence[SeriesSpec], torch.device], Site],
         only: Optimizer | None = None,
     ) -> None:
         self._model = weakref.ref(model)  # a model that is gone must be gone
         self._prefix = prefix
-        self._clock = clock
-        self._new_site = new_site
+        self._sites: Sites | None = None  # once attached
         self._only = only
         self._taken: dict[int, list[_Taken]] = {}
         self._places: dict[str, str] = {}  # of the parameters, by name
         self._order: list[int] = []  # of the optimizers, as they first stepped
 
-    def attach(self) -> list[RemovableHandle]:
+    def attach(self, sites: Sites) -> Attached:
         """Hooks on every optimizer, or on the one given; those that hold none of the model's parameters are let pass."""
+        if self._sites is not None:
+            return Attached()
+        self._sites = sites
         if self._only is not None:
-            return [
-                self._only.register_step_pre_hook(self._before),
-                self._only.register_step_post_hook(self._after),
+            return Attached(
+                [
+                    self._only.register_step_pre_hook(self._before),
+                    self._only.register_step_post_hook(self._after),
+                ]
+            )
+        return Attached(
+            [
+                register_optimizer_step_pre_hook(self._before),
+                register_optimizer_step_post_hook(self._after),
             ]
-        return [
-            register_optimizer_step_pre_hook(self._before),
-            register_optimizer_step_post_hook(self._after),
-        ]
+        )
 
     def places(self) -> list[str]:
         """The places that the model's parameters are grouped into, in the model's order."""
@@ -91,28 +114,30 @@ class OptimiserProbe:
         return named
 
     def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if self._clock.closed or not self._clock.due("optimiser"):
+        sites = self._sites
+        if sites is None or not sites.awaits("optimiser"):
             return
-        with guard("the optimizer's hook, before the step"), self._clock.spending:
+        with guard("the optimizer's hook, before the step"), sites.clock.spending:
             self._taken.pop(id(optimizer), None)
             with torch.no_grad():
                 taken = [
-                    self._read(optimizer, device, named)
+                    self._read(sites, optimizer, device, named)
                     for device, named in self._by_device(optimizer).items()
                 ]
             self._taken[id(optimizer)] = [one for one in taken if one is not None]
 
     def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         taken = self._taken.pop(id(optimizer), None)
-        if not taken or self._clock.closed:
+        sites = self._sites
+        if not taken or sites is None or sites.clock.closed:
             return
-        with guard("the optimizer's hook, after the step"), self._clock.spending, torch.no_grad():
+        with guard("the optimizer's hook, after the step"), sites.clock.spending, torch.no_grad():
             for one in taken:
                 ratios = parameters.update_ratios(
                     one.before, parameters.samples(parameters.merged(one.weights))
                 )
                 one.site.row.copy_(torch.cat([one.values, ratios]))
-                self._clock.recorded[one.site] = True
+                sites.clock.recorded[one.site] = True
 
     def _by_device(self, optimizer: Optimizer) -> dict[torch.device, list[tuple[str, Tensor, Tensor]]]:
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -127,7 +152,11 @@ class OptimiserProbe:
         return found
 
     def _read(
-        self, optimizer: Optimizer, device: torch.device, named: list[tuple[str, Tensor, Tensor]]
+        self,
+        sites: Sites,
+        optimizer: Optimizer,
+        device: torch.device,
+        named: list[tuple[str, Tensor, Tensor]],
     ) -> _Taken | None:
         places = list(dict.fromkeys(place for place, _, _ in named))
         weights = [[weight for at, weight, _ in named if at == place] for place in places]
@@ -136,8 +165,15 @@ class OptimiserProbe:
             self._order.append(id(optimizer))
         number = self._order.index(id(optimizer))
         labels = {"optimizer": str(number)} if number else {}
-        site = self._new_site((id(self), number, tuple(places)), "optimiser", series(places, labels), device)
-        if site in self._clock.recorded:
+        site = sites.site(
+            ("optimiser", id(self), number, tuple(places), device),
+            "optimiser",
+            "optimiser",
+            lambda: series(places, labels),
+            _nothing,
+            device,
+        )
+        if site in sites.clock.recorded:
             return None
         few_gradients, few_weights = parameters.merged(gradients), parameters.merged(weights)
         values = torch.cat(
@@ -163,6 +199,10 @@ def series(places: Sequence[str], labels: dict[str, str]) -> list[SeriesSpec]:
         for place in places
     ]
     return [*norm[0], *norm[1], *count, *norm[2]]
+
+
+def _nothing(tensors: Sequence[Tensor]) -> Tensor:
+    raise AssertionError("an optimizer's row is written by its hooks")
 
 
 def _local(tensor: Tensor) -> Tensor:

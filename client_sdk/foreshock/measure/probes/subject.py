@@ -1,0 +1,80 @@
+"""A model that is watched, and the plan of what to watch in it: made without touching it, so that it can be shown first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.optim.optimizer import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from .choose import innermost, matches, named
+
+if TYPE_CHECKING:
+    from foreshock.measure.site import Site
+    from foreshock.measure.sites import Sites
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model within its wrappers, and what of it the user wants."""
+
+    root: nn.Module
+    prefix: str = ""  # of its places: the second model of a run has one
+    include: Sequence[str] | None = None  # patterns on the names of modules
+    exclude: Sequence[str] = ()
+    families: frozenset[str] | None = None  # None: those that are on by default
+    optimizer: Optimizer | None = None
+
+    @classmethod
+    def of(cls, model: nn.Module, **wishes: object) -> Subject:
+        """The subject that a model is."""
+        return cls(innermost(model), **wishes)  # type: ignore[arg-type]  # the fields above, by name
+
+    @property
+    def device(self) -> torch.device:
+        """Where the first parameter is."""
+        return next((p.device for p in self.root.parameters()), torch.device("cpu"))
+
+    def modules(self) -> list[tuple[str, nn.Module]]:
+        """Every module once, by its unwrapped name, in the model's order."""
+        return named(self.root)
+
+    def wants(self, name: str) -> bool:
+        """True when the patterns do not keep this module out."""
+        included = self.include is None or matches(name, self.include)
+        return included and not matches(name, self.exclude)
+
+    def place(self, name: str) -> str:
+        """The name that the series of this module carry."""
+        return self.prefix + (name or "model")
+
+
+@dataclass(frozen=True)
+class Attached:
+    """What attaching has left in the model."""
+
+    handles: Sequence[RemovableHandle] = ()
+    sites: Sequence[Site] = ()  # whose silence after some steps would mean that the hooks are ignored
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One line of the watch table, and how to begin."""
+
+    place: str
+    module: str  # the class of what stands there
+    measured: str  # in a few words
+    family: str
+    kind: str  # of the cadences in `config.EVERY`
+    attach: Callable[[Sites], Attached] = field(repr=False, compare=False)
+    operations: float = 0.0  # of one record, floating-point operations; 0: not estimated
+    values: float = 0.0  # of one record, values read
+    about: Mapping[str, str] = field(default_factory=dict)  # what else is worth saying, by heading
+
+
+Probe = Callable[[Subject], list[Planned]]
+"""What it would watch in a model. It reads names, types and shapes alone."""

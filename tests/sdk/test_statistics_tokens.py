@@ -68,6 +68,37 @@ def test_entropy_is_as_exact_as_the_specification_promises(
     assert np.allclose(ours[3], lse, rtol=1e-6)
 
 
+def squares_by_definition(logits: Tensor) -> NDArray[np.float64]:
+    """Σp² and Σp² ln p of every token, in float64."""
+    logp = logits.double().log_softmax(1)
+    p2 = logp.mul(2).exp()
+    return torch.stack([p2.sum(1), (p2 * logp.clamp_min(-1e3)).sum(1)]).numpy()
+
+
+@pytest.mark.parametrize("columns", [7, 64, 5000])
+@pytest.mark.parametrize("peak", [0, 5, 22, 40])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_the_sums_of_squares_are_those_of_the_definition(
+    columns: int, peak: float, dtype: torch.dtype
+) -> None:
+    logits = typical(8, 1000, peak=peak).to(dtype)
+    logits[2, :500] = -math.inf
+    ours = tokens.scan(logits, squares=True, columns=columns)
+    assert torch.equal(ours[:4], tokens.scan(logits, columns=columns))
+    assert np.allclose(ours[4:].double().numpy(), squares_by_definition(logits), rtol=3e-6, atol=4e-6)
+
+
+def test_the_sums_of_squares_of_a_certain_a_flat_and_a_broken_token() -> None:
+    logits = torch.zeros(4, 10)
+    logits[0, 3] = 1000.0
+    logits[2, 1] = math.nan
+    logits[3] = -math.inf
+    ours = tokens.scan(logits, squares=True, columns=4)[4:]
+    assert ours[:, 0].tolist() == [1.0, 0.0]
+    assert ours[:, 1].tolist() == pytest.approx([0.1, -math.log(10) / 10], rel=1e-6)
+    assert ours[:, 2:].isnan().all()
+
+
 def test_impossible_tokens_contribute_nothing() -> None:
     logits = typical(8, 1000, peak=3)
     logits[:, 100:] = -math.inf
@@ -156,6 +187,7 @@ class LargestCopy(TorchDispatchMode):
 
 def test_no_token_gives_no_reading() -> None:
     assert tokens.scan(torch.empty(0, 10)).shape == (4, 0)
+    assert tokens.scan(torch.empty(0, 10), squares=True).shape == (6, 0)
     none = family(torch.empty(0, 10), torch.empty(0))
     assert none.shape == (len(tokens.YIELDS),)
     assert none.isnan().all()

@@ -30,10 +30,15 @@ YIELDS = (
 
 
 def scan(
-    logits: Tensor, rows_S: Tensor | None = None, *, columns: int = COLUMNS, elements: int = ELEMENTS
+    logits: Tensor,
+    rows_S: Tensor | None = None,
+    *,
+    squares: bool = False,
+    columns: int = COLUMNS,
+    elements: int = ELEMENTS,
 ) -> Tensor:
-    """Entropy, varentropy, top-1 probability and log-sum-exp per token, [4, N]; NaN for a token whose logits are
-    NaN, +inf or all -inf.
+    """Entropy, varentropy, top-1 probability and log-sum-exp per token, [4, N]; with ``squares`` also Σp² and Σp² ln p,
+    [6, N]. NaN for a token whose logits are NaN, +inf or all -inf.
 
     ``logits`` is [N, V], or [sequences, tokens, V] with N of both together; ``rows_S`` picks some of the N. A chunk at a
     time is copied, never the logits as a whole. A -inf logit is an impossible token.
@@ -41,7 +46,7 @@ def scan(
     width = logits.shape[-1]
     count = picking.count(logits) if rows_S is None else rows_S.shape[0]
     if count == 0:
-        return logits.new_empty((4, 0), dtype=torch.float32)
+        return logits.new_empty((6 if squares else 4, 0), dtype=torch.float32)
     merged = picking.matrix(logits)
     if merged is not None:
         logits = merged
@@ -52,44 +57,67 @@ def scan(
     for top in range(0, count, height):
         rows = min(height, count - top)
         if rows_S is None:
-            parts.append(_scan_rows(logits.narrow(0, top, rows), None, columns))
+            parts.append(_scan_rows(logits.narrow(0, top, rows), None, columns, squares))
         else:
-            parts.append(_scan_rows(logits, rows_S.narrow(0, top, rows), columns))
+            parts.append(_scan_rows(logits, rows_S.narrow(0, top, rows), columns, squares))
     return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
-def _scan_rows(logits: Tensor, picked_R: Tensor | None, columns: int) -> Tensor:
+def _scan_rows(logits: Tensor, picked_R: Tensor | None, columns: int, squares: bool) -> Tensor:
     width = logits.shape[-1]
-    peak = total = first = second = None  # max; Σw, Σwy, Σwy² with y = logit − max, w = exp(y)
+    if width == 0:
+        raise ValueError("logits have an empty last dimension; pass [tokens, vocabulary]")
+    peak_R, sums = None, []  # max; Σw, Σwy, Σwy² with y = logit − max, w = exp(y); and Σw², Σw²y
     for left in range(0, width, columns):
         chunk = logits.narrow(-1, left, min(columns, width - left))
         if picked_R is not None:
             chunk = picking.pick(chunk, picked_R)
         chunk = chunk.float()
         top_R = chunk.amax(1)
-        if peak is not None:
-            top_R = torch.maximum(peak, top_R)
+        if peak_R is not None:
+            top_R = torch.maximum(peak_R, top_R)
         centre_R = top_R.masked_fill(top_R == -math.inf, 0.0)  # all -inf so far: -inf − (-inf) would be NaN
         y = (chunk - centre_R.unsqueeze(1)).clamp_min_(NOTHING)
         w = y.exp()
-        sums = w.sum(1), w.mul_(y).sum(1), w.mul_(y).sum(1)
-        if peak is not None and total is not None and first is not None and second is not None:
-            empty_R = peak == -math.inf
-            shift_R = (peak - centre_R).masked_fill(empty_R, 0.0)
+        added = [w.sum(1)]
+        if squares:
+            square = w * w
+            squared = [square.sum(1), square.mul_(y).sum(1)]
+        added += [w.mul_(y).sum(1), w.mul_(y).sum(1)]
+        if squares:
+            added += squared
+        if peak_R is not None:
+            empty_R = peak_R == -math.inf
+            shift_R = (peak_R - centre_R).masked_fill(empty_R, 0.0)
             scale_R = shift_R.exp().masked_fill(empty_R, 0.0)
-            second = scale_R * (second + 2 * shift_R * first + shift_R * shift_R * total) + sums[2]
-            first = scale_R * (first + shift_R * total) + sums[1]
-            total = scale_R * total + sums[0]
-        else:
-            total, first, second = sums
-        peak = top_R
-    if peak is None or total is None or first is None or second is None:
-        raise ValueError("logits have an empty last dimension; pass [tokens, vocabulary]")
-    log_total_R = total.log()
-    mean_R = first / total
+            added = [x + y for x, y in zip(added, _moved(sums, shift_R, scale_R), strict=True)]
+        peak_R, sums = top_R, added
+    assert peak_R is not None  # noqa: S101
+    total_R, first_R, second_R = sums[:3]
+    log_total_R = total_R.log()
+    mean_R = first_R / total_R
     entropy_R = log_total_R - mean_R
-    varentropy_R = (second / total - mean_R * mean_R).clamp_min(0.0)
-    return torch.stack([entropy_R, varentropy_R, total.reciprocal(), peak + log_total_R])
+    varentropy_R = (second_R / total_R - mean_R * mean_R).clamp_min(0.0)
+    found = [entropy_R, varentropy_R, total_R.reciprocal(), peak_R + log_total_R]
+    if squares:
+        scale_R = total_R.reciprocal().square()
+        square_R = sums[3] * scale_R
+        found += [square_R, sums[4] * scale_R - square_R * log_total_R]
+    return torch.stack(found)
+
+
+def _moved(sums: list[Tensor], shift_R: Tensor, scale_R: Tensor) -> list[Tensor]:
+    """The sums about a maximum that lies ``−shift`` higher: w becomes scale · w, y becomes y + shift."""
+    total, first, second = sums[:3]
+    found = [
+        scale_R * total,
+        scale_R * (first + shift_R * total),
+        scale_R * (second + 2 * shift_R * first + shift_R * shift_R * total),
+    ]
+    if len(sums) > 3:
+        square_R = scale_R * scale_R
+        found += [square_R * sums[3], square_R * (sums[4] + shift_R * sums[3])]
+    return found
 
 
 def policy(scanned_FN: Tensor, weight_N: Tensor, vocabulary: int, levels_K: Tensor) -> tuple[Tensor, Tensor]:

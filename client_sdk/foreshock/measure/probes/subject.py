@@ -73,6 +73,7 @@ class Planned:
     attach: Callable[[Sites], Attached] = field(repr=False, compare=False)
     operations: float = 0.0  # of one record, floating-point operations; 0: not estimated
     values: float = 0.0  # of one record, values read
+    series: int = 0  # how many it records; 0: not known before it has begun
     about: Mapping[str, str] = field(default_factory=dict)  # what else is worth saying, by heading
 
 

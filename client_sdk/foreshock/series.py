@@ -23,6 +23,8 @@ class SeriesSpec:
     )  # the range the statistic can take; None: unbounded
     high: float | None = field(default=None, compare=False)
     source: str | None = field(default=None, compare=False)  # paper, equation
+    merge: str | None = field(default=None, compare=False)  # how several ranks become one; None: not at all
+    weight: str | None = field(default=None, compare=False)  # of a mean: the statistic that counts its rows
 
     @property
     def all_labels(self) -> dict[str, str]:
@@ -50,7 +52,13 @@ class SeriesSpec:
             "labels": self.all_labels,
             "unit": self.unit,
             "dtype": self.dtype,
-            "about": {"title": self.title, "low": self.low, "high": self.high, "source": self.source},
+            "about": {
+                "title": self.title,
+                "low": self.low,
+                "high": self.high,
+                "source": self.source,
+                **{name: how for name, how in (("merge", self.merge), ("weight", self.weight)) if how},
+            },
         }
 
 

@@ -165,6 +165,18 @@ class Block(Base):
     rows: Mapped[bytes]  # msgpack list of row groups, arrays as little-endian bytes, exactly as validated
 
 
+class Merge(Base):
+    """How far the readings of several ranks of an attempt have become one."""
+
+    __tablename__ = "merges"
+
+    run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    step: Mapped[int]  # up to this step, included; the durable cursor
+    seen: Mapped[int]  # acknowledged blocks of the ranks, all together, when that was decided
+    yardsticks: Mapped[dict[str, Any]]  # series -> how far its ranks were from each other in its first steps
+
+
 class Alert(Base):
     """The state of one rule on one series of one run, with what its detector remembers."""
 

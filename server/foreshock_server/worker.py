@@ -1,4 +1,4 @@
-"""Hints -> work: threads that evaluate rules and send alerts until they are stopped, whatever fails meanwhile."""
+"""Hints -> work: threads that merge ranks, evaluate rules and send alerts until they are stopped, whatever fails meanwhile."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from foreshock_server.bus import Bus
 from foreshock_server.db import Database
 from foreshock_server.notify.worker import Deliverer
+from foreshock_server.ranks.merger import Merger
 from foreshock_server.rules.evaluator import Evaluator
 from foreshock_server.rules.load import RuleSet
 from foreshock_server.settings import Settings
@@ -79,12 +80,13 @@ class Stage:
 
 
 class Workers:
-    """The evaluator and the deliverer, each on its thread."""
+    """The merger of ranks, the evaluator and the deliverer, each on its thread."""
 
     def __init__(self, database: Database, bus: Bus, settings: Settings, rules: RuleSet) -> None:
         evaluator = Evaluator(database, rules, bus, settings)
         self._deliverer = Deliverer(database, settings, bus, runbook_of=rules.runbook_of)
         self.stages = [
+            Stage("merge ranks", Merger(database, bus).run_once, bus),
             Stage("evaluate", evaluator.run_once, bus),
             Stage("deliver", self._deliverer.run_once, bus, next_due=self._deliverer.next_due),
         ]
@@ -95,7 +97,7 @@ class Workers:
             stage.start()
 
     def stop(self, timeout: float = 10.0) -> bool:
-        """End; True when both did within these seconds. What was cut short is done again later, by whoever runs."""
+        """End; True when all did within these seconds. What was cut short is done again later, by whoever runs."""
         until = time.monotonic() + timeout
         self._deliverer.close()
         ended = [stage.stop(until - time.monotonic()) for stage in self.stages]

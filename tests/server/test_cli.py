@@ -109,8 +109,8 @@ def test_migrate_says_what_it_did(tmp_path, capsys):
     def migrate(*words: str) -> tuple[int, str]:
         return cli.migrate([*words, "--data-dir", str(tmp_path)]), capsys.readouterr().out
 
-    assert migrate("--check") == (1, "To apply: 0001.\n")
-    assert migrate() == (0, "Applied: 0001.\n")
+    assert migrate("--check") == (1, "To apply: 0001, 0002.\n")
+    assert migrate() == (0, "Applied: 0001, 0002.\n")
     assert migrate() == (0, "The database was up to date.\n")
     assert migrate("--check") == (0, "The database is up to date.\n")
 

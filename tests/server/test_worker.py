@@ -115,4 +115,4 @@ def test_workers_stop_while_idle(database, settings):
     began = time.monotonic()
     assert workers.stop(10)
     assert time.monotonic() - began < 3
-    assert [stage.failures for stage in workers.stages] == [0, 0]
+    assert [stage.failures for stage in workers.stages] == [0, 0, 0]

@@ -27,6 +27,7 @@ from foreshock_server.ingest.checks import (
 from foreshock_server.store.rows import DTYPES, RowGroup
 from foreshock_server.store.series import NewFrame, NewSeries
 
+WAYS = ("sum", "mean", "max", "min", "norm")  # how the values of several ranks become one
 LONGEST_KEY = 1000
 LONGEST_LABEL = 200
 MOST_SERIES_IN_FRAME = 4096
@@ -206,6 +207,11 @@ def _about(data: object, field: str) -> dict[str, Any]:
         value = body.get(name)
         bound = None if value is None else reading(value, f"{field}.{name}")
         about[name] = bound if bound is not None and math.isfinite(bound) else None  # no bound at all
+    for name in ("merge", "weight"):
+        if body.get(name) is not None:
+            about[name] = text(body[name], f"{field}.{name}", LONGEST_LABEL)
+    if about.get("merge", WAYS[0]) not in WAYS:
+        raise bad(f"{field}.merge", f"is {about['merge']!r}; write one of {', '.join(WAYS)}, or leave it out")
     return about
 
 

@@ -15,6 +15,9 @@ Steps = Annotated[int, Field(ge=0, le=10**9)]
 AnyDetector = Annotated[Threshold | ForecastDrop | NonFinite, Field(discriminator="kind")]
 
 
+ALL_RANKS = "all"  # the label `rank` of what several ranks read together
+
+
 class SeriesLike(Protocol):
     """What of a series a rule can match."""
 
@@ -136,7 +139,12 @@ class Rule(_Strict):
         )
 
     def watches(self, series: SeriesLike) -> bool:
-        """True when the rule is about this series."""
+        """True when the rule is about this series. Single ranks beside the first are watched only by rules that name the label:
+        what all of them read together is a series of its own."""
+        if series.labels.get("rank", ALL_RANKS) != ALL_RANKS and not any(
+            "rank" in one.labels for one in self.matches
+        ):
+            return False
         return any(one.fits(series) for one in self.matches) and not any(
             one.fits(series) for one in self.exclude
         )

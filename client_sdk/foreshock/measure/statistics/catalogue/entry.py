@@ -46,6 +46,9 @@ class Statistic:
     caveats: str = ""
     needs: tuple[str, ...] = ()  # the inputs without which it is not measured
     merge: Merge = "none"
+    weight: str = (
+        ""  # of a mean: the statistic of the same place that counts the rows; without one, ranks count alike
+    )
 
     def series(self, place: str = "", labels: Mapping[str, str] | None = None) -> SeriesSpec:
         """This statistic of one place in the model."""
@@ -59,4 +62,6 @@ class Statistic:
             low=self.low,
             high=self.high,
             source=self.source,
+            merge=None if self.merge == "none" else self.merge,
+            weight=self.weight or None,
         )

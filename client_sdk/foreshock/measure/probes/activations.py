@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,28 +19,32 @@ from .subject import Attached, Planned, Subject
 if TYPE_CHECKING:
     from foreshock.measure.sites import Sites
 
+Pick = Callable[[nn.Module, Any, Any], tuple[Sequence[Tensor], bool]]
+"""A module, its arguments and its output in; the tensors to show, none to let the call pass, and whether it trains, out."""
+
 _is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", lambda: False)
 
 
 class Hook:
     """What a watched module calls with its output. A copy or a pickle of the module gets one that does nothing."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, pick: Pick | None = None) -> None:
         self.site = site
+        self.pick = the_output if pick is None else pick
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
         site = self.site
         if torch.compiler.is_compiling():  # no guard: a compiler traces this once, and the op guards itself
             if _is_exporting():
                 return
-            x = first_floating(output)
-            if x is not None:
-                observe([x.detach()], site.row, site.index, x.requires_grad)
+            xs, trained = self.pick(module, args, output)
+            if xs:
+                observe([x.detach() for x in xs], site.row, site.index, trained)
             return
         with guard(f"the hook at {site.place}"):
-            x = first_floating(output)
-            if x is not None:
-                observe([_local(x.detach())], site.row, site.index, x.requires_grad)
+            xs, trained = self.pick(module, args, output)
+            if xs:
+                observe([_local(x.detach()) for x in xs], site.row, site.index, trained)
 
     def __reduce__(self) -> tuple[type[Silent], tuple[()]]:
         return Silent, ()
@@ -76,6 +80,12 @@ def _attach(place: Place, name: str, device: torch.device, sites: Sites) -> Atta
         ("activations", name), name, "activations", ("x",), device, channels_first=place.channels_first
     )
     return Attached([place.module.register_forward_hook(Hook(site))], [site])
+
+
+def the_output(module: nn.Module, args: Any, output: Any) -> tuple[Sequence[Tensor], bool]:
+    """The first floating tensor of the output."""
+    x = first_floating(output)
+    return ((), False) if x is None else ((x,), x.requires_grad)
 
 
 def first_floating(output: Any) -> Tensor | None:

@@ -7,7 +7,7 @@ ARGS ?=
 ONLY ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo serve test test-services check format bench clean
+.PHONY: help demo serve test test-services check format reference bench clean
 
 help: ## list these words
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/' | expand -t 16
@@ -34,6 +34,9 @@ check: $(VENV)/.dev ## format, lint, types, layers, and the page's types where N
 	@if command -v npx >/dev/null 2>&1; then \
 		npx --yes -p typescript@5.9.3 tsc -p web && node --test web/test/; \
 	else echo "Node is not there: the page's types were not checked"; fi
+
+reference: $(VENV)/.dev ## write what the server explains each statistic from, out of the catalogue
+	$(BIN)/python -m foreshock.measure.statistics.reference server/foreshock_server/reference/statistics.json
 
 format: $(VENV)/.dev ## let ruff rewrite what it can
 	$(BIN)/ruff format .

@@ -38,6 +38,12 @@ class UnknownFigure(DomainError):
     status = 404
 
 
+class UnknownStatistic(DomainError):
+    """No statistic has this name; GET /api/v1/reference lists them."""
+
+    status = 404
+
+
 class UnknownChannel(DomainError):
     """No channel has this id; GET /api/v1/channels lists them."""
 

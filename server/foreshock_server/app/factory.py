@@ -22,6 +22,7 @@ from foreshock_server.query import alerts, live, verdict
 from foreshock_server.query import endpoint as query
 from foreshock_server.query.leads import Leads
 from foreshock_server.query.live import Listeners
+from foreshock_server.reference import endpoint as reference
 from foreshock_server.rules import endpoint as rules
 from foreshock_server.rules.load import RuleSet
 from foreshock_server.settings import Settings
@@ -36,6 +37,7 @@ FEATURES = (
     figures.router,
     rules.router,
     notify.router,
+    reference.router,
 )
 
 

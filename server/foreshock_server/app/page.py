@@ -44,6 +44,8 @@ def mount(app: FastAPI) -> None:
 @router.api_route("/incidents", methods=READ)
 @router.api_route("/alerts", methods=READ)
 @router.api_route("/rules", methods=READ)
+@router.api_route("/reference", methods=READ)
+@router.api_route("/reference/{rest:path}", methods=READ)
 @router.api_route("/settings", methods=READ)
 def index() -> FileResponse:
     """Every address of the page is the same file; it reads the address itself."""

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from foreshock_server import models
 from foreshock_server.errors import Invalid, UnknownFigure
-from foreshock_server.figures import registry, series
+from foreshock_server.figures import registry, series, statistic
 from foreshock_server.figures.curves import POINTS, curve
 from foreshock_server.figures.scene import Curve, Scene, SeriesInfo, forecasts, intervals, limits, worst
 from foreshock_server.figures.style import THEMES
@@ -31,7 +31,8 @@ MOST_KEYS = 12
 def listed(session: Session, rules: RuleSet, run_id: str) -> dict[str, Any]:
     """The figures that the run has series for, and its families: those in trouble first, then those that were, then as usual.
 
-    A series with an alert that no figure shows gets one of its own, so that every alert can be seen.
+    A statistic without a figure gets a plain one, and a series with an alert that no figure shows one of its own: nothing
+    that was measured, and no alert, is out of sight.
     """
     get_run(session, run_id)
     known = [info_of(row) for row in list_series(session, run_id)]
@@ -39,10 +40,18 @@ def listed(session: Session, rules: RuleSet, run_id: str) -> dict[str, Any]:
     fired = [change for change in said["transitions"] if change["kind"] == "fired"]
     figures: list[dict[str, Any]] = []
     shown: set[str] = set()
+    drawn_already: set[str] = set()
     for panel in registry.panels():
         chosen = panel.choose(known)
         if chosen:
+            drawn_already |= {info.statistic for info in chosen}
             keys = {info.key for info in chosen if info.family == panel.family}
+            shown |= keys
+            figures.append(_entry(panel, chosen, worst(said["alerts"], keys)))
+    for panel in statistic.without_a_figure(known, drawn_already):
+        chosen = panel.choose(known)
+        if chosen:
+            keys = {info.key for info in chosen}
             shown |= keys
             figures.append(_entry(panel, chosen, worst(said["alerts"], keys)))
     current = {alert["series"] for alert in said["alerts"] if alert["state"] != "ok"}
@@ -79,6 +88,7 @@ def _entry(panel: registry.Panel, chosen: Sequence[SeriesInfo], state: str) -> d
         "about": panel.about,
         "height": panel.height(len(chosen)),
         "wide": panel.wide,
+        "statistics": list(dict.fromkeys(info.statistic for info in chosen)),
         "last": _last(panel, chosen),
     }
 
@@ -96,7 +106,7 @@ def drawn(
         raise Invalid(f"There is no theme {theme!r}; write one of {', '.join(THEMES)}.", field="theme")
     run = get_run(session, run_id)
     rows = {row.key: row for row in list_series(session, run_id)}
-    panel = registry.find(name)
+    panel = registry.find(name) or statistic.panel_of(name)
     if name == series.SERIES.name:
         panel = series.SERIES
         if not 1 <= len(keys) <= MOST_KEYS:
@@ -166,8 +176,8 @@ def info_of(row: models.Series) -> SeriesInfo:
 
 def _last(panel: registry.Panel, chosen: Sequence[SeriesInfo]) -> Mapping[str, Any] | None:
     """The number beside the title: only where one series speaks for the figure."""
-    for statistic in panel.leads:
-        of_it = [info for info in chosen if info.statistic == statistic]
+    for lead in panel.leads:
+        of_it = [info for info in chosen if info.statistic == lead]
         if len(of_it) == 1 and of_it[0].last is not None:
             return {"key": of_it[0].key, "value": of_it[0].last, "unit": of_it[0].unit}
     return None

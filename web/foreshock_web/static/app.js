@@ -5,6 +5,7 @@ import {ApiError} from "./api.js";
 import {fill, h, say} from "./dom.js";
 import {icon} from "./icons.js";
 import {askForKey} from "./login.js";
+import {showReference} from "./reference.js";
 import {showRules} from "./rules.js";
 import {showRun} from "./run.js";
 import {showRuns} from "./runs.js";
@@ -31,6 +32,8 @@ const VIEWS = [
   [/^\/$/, showRuns],
   [/^\/runs\/([^/]+)\/?$/, showRun],
   [/^\/rules\/?$/, showRules],
+  [/^\/reference\/?$/, showReference],
+  [/^\/reference\/([^/]+)\/?$/, showReference],
   [/^\/settings\/?$/, showSettings],
 ];
 

@@ -10,7 +10,7 @@ import {draw, fit, forget} from "./plot.js";
 import {theme} from "./theme.js";
 
 /** @typedef {import("./types.js").FigureInfo} FigureInfo */
-/** @typedef {Pick<FigureInfo, "name" | "title" | "about" | "height" | "last" | "wide">} PanelInfo */
+/** @typedef {Pick<FigureInfo, "name" | "title" | "about" | "height" | "last" | "wide" | "statistics">} PanelInfo */
 
 const sight = new IntersectionObserver(
   (entries) => {
@@ -42,6 +42,7 @@ export class FigurePanel extends HTMLElement {
     this.note = h("p", {class: "panel-note", role: "status", hidden: true});
     this.plot = h("div", {class: "plot", role: "group"});
     this.box = h("div", {class: "plot-box"}, this.plot, this.note);
+    this.explain = h("a", {class: "quiet explain", title: "What this means", hidden: true}, icon("explain"), h("span", {class: "hidden"}, "What this means"));
     this.code = h(
       "button",
       {type: "button", class: "quiet", title: "Open in a notebook", onclick: () => this.showCode()},
@@ -52,7 +53,7 @@ export class FigurePanel extends HTMLElement {
 
   connectedCallback() {
     if (!this.heading.isConnected) {
-      this.append(h("div", {class: "panel-head"}, this.heading, this.last, this.code), this.about, this.box);
+      this.append(h("div", {class: "panel-head"}, this.heading, this.last, this.explain, this.code), this.about, this.box);
     }
     sight.observe(this);
     sizes.observe(this.plot);
@@ -84,6 +85,9 @@ export class FigurePanel extends HTMLElement {
     say(this.about, info.about);
     this.about.title = info.about; // two lines are shown
     say(this.last, info.last ? quantity(info.last.value, info.last.unit) : "");
+    const explained = info.statistics?.[0];
+    this.explain.hidden = !explained;
+    if (explained) this.explain.href = `/reference/${encodeURIComponent(explained)}`;
     this.plot.style.height = `${info.height}px`;
     this.plot.setAttribute("aria-label", `${info.title}${info.last ? `, last ${quantity(info.last.value, info.last.unit)}` : ""}. ${info.about}`);
   }

@@ -10,15 +10,20 @@ from .run import Run
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .describing import describe
     from .query.client import Client, ForeshockError
 
-__all__ = ["Alert", "Client", "ForeshockError", "Run", "StopTraining", "__version__", "init"]
+__all__ = ["Alert", "Client", "ForeshockError", "Run", "StopTraining", "__version__", "describe", "init"]
 
 
 def __getattr__(name: str) -> Any:
-    """Queries are for notebooks: a training script that never asks does not pay for loading them."""
+    """What needs more than the standard library is loaded when it is asked for: most scripts never ask."""
     if name in ("Client", "ForeshockError"):
         from .query import client
 
         return getattr(client, name)
+    if name == "describe":
+        from .describing import describe
+
+        return describe
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

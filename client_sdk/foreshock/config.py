@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,22 @@ EVERY: Mapping[str, int] = {
     "weights": 500,
 }  # steps between readings, by kind; 0: never, unless asked for
 KINDS = tuple(EVERY)  # of readings that a schedule can thin out
+ASKED = 1000  # steps between readings of what is off until its family is asked for
+FAMILIES = (
+    "policy entropy",
+    "RL signal",
+    "representation",
+    "attention",
+    "output logits",
+    "experts",
+    "codebook",
+    "latents",
+    "diversity",
+    "plasticity",
+    "optimiser",
+    "numerics",
+    "adaptation",
+)  # of statistics, in the order of the page
 _RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ON = {
     "1": True,
@@ -80,9 +96,16 @@ class Config:
         default_factory=dict,
         metadata={"about": "steps between readings, by kind: `activations=50,optimiser=100`"},
     )
+    families: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "about": "what `watch` looks for: `attention,optimiser`, `all`, or `-optimiser` for all but"
+        },
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "every", dict(self.every))
+        object.__setattr__(self, "families", tuple(self.families))
         object.__setattr__(self, "url", self.url.rstrip("/"))
         object.__setattr__(self, "dir", Path(self.dir))
         for complaint in self._complaints():
@@ -118,7 +141,7 @@ class Config:
                 found.append(
                     f"every[{kind!r}] is {steps}; write 1 for each step, 50 for one step in fifty, 0 for never"
                 )
-        return found
+        return [*found, *unknown_families(self.families)]
 
     @classmethod
     def resolve(cls, environ: Mapping[str, str] | None = None, **arguments: Any) -> Config:
@@ -150,6 +173,12 @@ def _checked(name: str, value: Any) -> Any:
         if all(isinstance(kind, str) and type(steps) is int for kind, steps in value.items()):
             return dict(value)
         raise TypeError(f"every is {value!r}; write a mapping such as {{'activations': 50}}")
+    if name == "families" and isinstance(value, str):
+        return _listed(value)
+    if name == "families" and isinstance(value, Sequence):
+        if all(isinstance(family, str) for family in value):
+            return tuple(value)
+        raise TypeError(f"families is {value!r}; write a list such as ['attention', 'optimiser']")
     wanted = {"attempt": int, "spool_max_bytes": int, "disabled": bool, "offline": bool}.get(name, str)
     if type(value) is not wanted and not (wanted is str and isinstance(value, str)):
         raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; write a {wanted.__name__}")
@@ -170,6 +199,8 @@ def _parsed(name: str, variable: str, text: str) -> Any:
             raise ValueError(f"{variable} is {text!r}; write a number") from None
     if name == "every":
         return _every(variable, text)
+    if name == "families":
+        return _listed(text)
     return Path(text) if name == "dir" else text
 
 
@@ -182,3 +213,17 @@ def _every(source: str, text: str) -> dict[str, int]:
             raise ValueError(f"{source} says {item!r}; write it like activations=50,weights=100")
         pairs[kind.strip()] = int(steps)
     return pairs
+
+
+def unknown_families(names: Sequence[str]) -> list[str]:
+    """What is wrong with a choice of families of statistics."""
+    return [
+        f"families names {name!r}; it can name {', '.join(FAMILIES)}, each with a '-' before it to leave it out, or all"
+        for name in names
+        if name != "all" and name.removeprefix("-") not in FAMILIES
+    ]
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    """`attention, optimiser` -> their names."""
+    return tuple(filter(None, (part.strip() for part in text.split(","))))

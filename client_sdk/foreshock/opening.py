@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .config import Config
@@ -32,6 +32,7 @@ def init(
     spool_max_bytes: int | None = None,
     flush_seconds: float | None = None,
     every: Mapping[str, int] | str | None = None,
+    families: Sequence[str] | str | None = None,
     transport: Transport | None = None,
 ) -> Run:
     """Begin a run, or with `run=` the next attempt of one. Never waits for the network; a server may be absent altogether.
@@ -52,6 +53,7 @@ def init(
         spool_max_bytes=spool_max_bytes,
         flush_seconds=flush_seconds,
         every=every,
+        families=families,
     )
     return open_run(settings, config, transport=transport)
 

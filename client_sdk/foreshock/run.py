@@ -75,18 +75,31 @@ class Run:
         *,
         include: Sequence[str] | None = None,
         exclude: Sequence[str] | None = None,
+        families: Sequence[str] | None = None,
+        without: Sequence[str] = (),
         optimizer: torch.optim.Optimizer | None = None,
+        quiet: bool = False,
     ) -> WatchTable | None:
-        """Put probes on modules and, at the optimizer's boundary, on gradients and weights; print the result to see where.
+        """Put probes on modules and, at the optimizer's boundary, on gradients and weights; print where, what and how often.
 
-        Without patterns a sensible choice is made; `include` and `exclude` are globs over the names of modules.
+        Without patterns a sensible choice is made; `include` and `exclude` are globs over the names of modules, `families`
+        and `without` names of families of statistics. The first rank prints the table, unless `quiet`; every one returns it.
         """
+        table: WatchTable | None = None
         if self.session is not None:
             with _WATCH:
-                return self.session.instruments().watch(
-                    model, include=include, exclude=exclude, optimizer=optimizer
+                table = self.session.instruments().watch(
+                    model,
+                    include=include,
+                    exclude=exclude,
+                    families=families,
+                    without=without,
+                    optimizer=optimizer,
                 )
-        return None
+                if not quiet and self.session.rank == 0:
+                    # Not logged: who asks for the table wants to see it, and a logger that nobody has set up drops it.
+                    print(table)  # noqa: T201
+        return table
 
     def finish(self, state: str = "finished") -> None:
         """End the attempt as "finished" or "failed". Waits for the server at most FORESHOCK_FLUSH_SECONDS; once is enough."""

@@ -92,6 +92,11 @@ class Session:
         self._own += time.perf_counter() - began - (self._theirs - before)
 
     @property
+    def rank(self) -> int:
+        """Of this process in its job."""
+        return self._place[0]
+
+    @property
     def training_seconds(self) -> float:
         """What we took of the training thread since the first step was closed."""
         return self._own + self._theirs - self._first[1] if self._first is not None else 0.0
@@ -108,6 +113,7 @@ class Session:
             rank, world_size = self._place
             self._instruments = Instruments(
                 every=self._config.every,
+                families=self._config.families,
                 rank=rank,
                 world_size=world_size if rank else 1,  # the first rank keeps plain names
                 on_row=self._arrived,

@@ -7,7 +7,6 @@ import torch
 from tests.zoo import feedforward, transformers
 from torch import Tensor, nn
 
-from foreshock.measure.instruments import Instruments
 from foreshock.measure.probes.activations import as_rows, first_floating
 from foreshock.measure.probes.choose import MOST_PLACES, place_of, places
 from foreshock.measure.statistics import picking
@@ -141,19 +140,6 @@ def test_parameters_belong_to_their_block_or_to_the_module_beside_the_blocks(
 
 def test_parameters_of_a_plain_model_belong_to_its_top_level_modules() -> None:
     assert [place_of(name, []) for name in ("0.weight", "layer1.0.conv1.weight")] == ["0", "layer1"]
-
-
-def test_the_table_says_what_is_measured_where_and_how_often() -> None:
-    instruments = Instruments(every={"optimiser": 7}, on_row=lambda row: None)
-    lines = str(instruments.watch(transformers.NanoGPT(1))).splitlines()
-    instruments.close(0)
-    assert lines[0].split() == ["place", "module", "measured", "every"]
-    assert [line.split()[0] for line in lines[1:]] == [
-        *("transformer.h.0", "transformer.ln_f"),
-        *("transformer.wte", "transformer.wpe", "transformer.h.0", "transformer.ln_f", "lm_head"),
-    ]
-    assert lines[1].endswith("10 steps")
-    assert lines[-1].endswith("7 steps")
 
 
 @pytest.mark.parametrize(

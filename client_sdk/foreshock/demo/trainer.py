@@ -75,7 +75,7 @@ def _run(variant: Variant, seed: int, checkpoint: Path, url: str, spool: Path) -
         _tell(alert={"rule": alert.rule, "step": alert.step, "message": alert.message})
 
     with run:
-        table = run.watch(model)
+        table = run.watch(model, quiet=True)  # our lines on stdout are read by a program
         if variant is Variant.COLLAPSE:  # the twin is watched alike
             _tell(watching=str(table))
         train(

@@ -12,9 +12,12 @@ from torch import Tensor, nn
 from foreshock.guard import guard
 from foreshock.measure.op import observe
 from foreshock.measure.site import Site
+from foreshock.measure.statistics import representation
+from foreshock.measure.statistics.spectrum import COLUMNS
 
 from .choose import Place, places
 from .subject import Attached, Planned, Subject
+from .widths import widths
 
 if TYPE_CHECKING:
     from foreshock.measure.sites import Sites
@@ -59,19 +62,33 @@ class Silent:
 
 def plan(subject: Subject) -> list[Planned]:
     """The outputs of the model's blocks, layers or stages, or of the modules that the user names."""
+    wide = widths(subject.root)
     return [
         Planned(
-            place=subject.prefix + (place.name or "model"),
+            place=subject.place(place.name),
             module=type(place.module).__name__,
             measured="activations: ranks, spread, non-finite",
             family="representation",
             kind="activations",
-            attach=functools.partial(
-                _attach, place, subject.prefix + (place.name or "model"), subject.device
-            ),
+            attach=functools.partial(_attach, place, subject.place(place.name), subject.device),
+            operations=operations(wide.get(place.name, 0)),
+            values=representation.ROWS * wide.get(place.name, 0),
+            series=series(subject.place(place.name)),
         )
         for place in places(subject.root, subject.include, subject.exclude)
     ]
+
+
+def operations(width: int) -> float:
+    """About how many a full sample of rows of this width takes: the Gram matrix, and a dozen passes over the rows."""
+    kept = min(width, COLUMNS)
+    smaller = min(representation.ROWS, kept)
+    return 2.0 * representation.ROWS * kept * smaller + 12.0 * representation.ROWS * width
+
+
+def series(place: str) -> int:
+    """How many a place of rows records."""
+    return len(representation.series(place)) + len(representation.finished_series(place))
 
 
 def _attach(place: Place, name: str, device: torch.device, sites: Sites) -> Attached:

@@ -1,9 +1,15 @@
-"""Every probe, in the order of the watch table."""
+"""Every probe, in the order of the watch table; a model in, the plan of what they would watch, and its table, out."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+from foreshock.guard import guard
+
 from . import activations, optimiser
+from .families import Choice
 from .subject import Planned, Probe, Subject
+from .table import Watched, WatchTable
 
 PROBES: tuple[Probe, ...] = (
     activations.plan,
@@ -12,5 +18,35 @@ PROBES: tuple[Probe, ...] = (
 
 
 def planned(subject: Subject) -> list[Planned]:
-    """What they would watch in this model."""
-    return [line for probe in PROBES for line in probe(subject)]
+    """What they would watch in this model; a probe that a strange model upsets leaves the others their lines."""
+    subject.check()
+    lines: list[Planned] = []
+    for probe in PROBES:
+        with guard(f"planning in {probe.__module__.rpartition('.')[2]}"):
+            lines += probe(subject)
+    return lines
+
+
+def table(
+    subject: Subject, choice: Choice, every: Mapping[str, int], lines: Sequence[Planned] | None = None
+) -> WatchTable:
+    """The table of what was chosen, or of these lines of it."""
+    return WatchTable(
+        rows=tuple(
+            Watched(
+                place=line.place,
+                module=line.module,
+                measured=line.measured,
+                every=every[line.kind],
+                family=line.family,
+                kind=line.kind,
+                series=line.series,
+                operations=line.operations,
+                values=line.values,
+            )
+            for line in (choice.lines if lines is None else lines)
+        ),
+        parameters=subject.parameters,
+        off=tuple(dict.fromkeys(line.kind for line in choice.off)),
+        absent=choice.absent,
+    )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.optim.optimizer import Optimizer
 from torch.utils.hooks import RemovableHandle
 
@@ -32,12 +33,29 @@ class Subject:
     @classmethod
     def of(cls, model: nn.Module, **wishes: object) -> Subject:
         """The subject that a model is."""
+        if not isinstance(model, nn.Module):
+            raise ValueError(f"watch got a {type(model).__name__}; pass a torch.nn.Module")
         return cls(innermost(model), **wishes)  # type: ignore[arg-type]  # the fields above, by name
 
     @property
     def device(self) -> torch.device:
-        """Where the first parameter is."""
-        return next((p.device for p in self.root.parameters()), torch.device("cpu"))
+        """Where the first parameter is, or will be for all that is known: a model without storage counts as on the CPU."""
+        device = next((p.device for p in self.root.parameters()), torch.device("cpu"))
+        return torch.device("cpu") if device.type == "meta" else device
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the model learns or holds as parameters; lazy ones are not known yet."""
+        return sum(p.numel() for p in self.root.parameters() if not is_lazy(p))
+
+    def check(self) -> None:
+        """Complain about patterns that let nothing through."""
+        names = [name for name, _ in self.modules()]
+        if self.include is not None and not any(matches(name, self.include) for name in names):
+            raise ValueError(
+                f"include={list(self.include)!r} matches no module; modules are named like"
+                f" {[name for name in names if name][:6]}, and * stands for one part of such a name, ** for any"
+            )
 
     def modules(self) -> list[tuple[str, nn.Module]]:
         """Every module once, by its unwrapped name, in the model's order."""

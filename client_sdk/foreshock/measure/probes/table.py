@@ -1,9 +1,16 @@
-"""What is measured, where and how often: a table to print."""
+"""What is measured, where, how often, and what it should cost: a table to print, to show in a notebook, or to read in a program."""
 
 from __future__ import annotations
 
+import html
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+COLUMNS = 100  # characters across
+ROWS = 4096  # that a record is taken to have, where nothing has run yet
+_HEAD = ("place", "module", "measured", "every", "cost")
+_WIDEST = (36, 22)  # of places and of modules; longer ones lose their middle
 
 
 @dataclass(frozen=True)
@@ -14,19 +21,137 @@ class Watched:
     module: str
     measured: str
     every: int
+    family: str = ""
+    kind: str = ""  # of the cadences: what `every` names
+    series: int = 0  # 0: known only once it has begun
+    operations: float = 0.0  # floating-point operations of one record; 0: not estimated
+    values: float = 0.0  # values that one record reads
+
+    @property
+    def each_step(self) -> float:
+        """Estimated operations per training step."""
+        return max(self.operations, self.values) / self.every if self.every else 0.0
 
 
 @dataclass(frozen=True)
 class WatchTable:
-    """What `watch` has chosen; print it to see whether it chose well."""
+    """What `watch` has chosen. `rows` has one entry per place; printed, repeated blocks share a line."""
 
     rows: tuple[Watched, ...]
+    parameters: int = 0  # of the model: the forward pass that costs are compared with
+    off: tuple[str, ...] = ()  # families of lines that are never read unless asked for
+    absent: tuple[str, ...] = ()  # families that were named and not found
+
+    @property
+    def share(self) -> float:
+        """Estimated arithmetic per step over that of the model's forward pass on ROWS rows, 2·parameters·rows; 0 if unknown."""
+        forward = 2.0 * self.parameters * ROWS
+        return sum(row.each_step for row in self.rows) / forward if forward else 0.0
 
     def __str__(self) -> str:
-        head = ("place", "module", "measured", "every")
-        lines = [head, *((row.place, row.module, row.measured, f"{row.every} steps") for row in self.rows)]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-        return "\n".join(_aligned(line, widths) for line in lines)
+        cells = [
+            (name, module, row.measured, _every(row), self._cost(same))
+            for name, module, row, same in _grouped(self.rows)
+        ]
+        if not cells:
+            return "\n".join(("nothing to watch", *self._below()))
+        widths = [max(len(line[column]) for line in (_HEAD, *cells)) for column in range(len(_HEAD))]
+        widths[2] = max(
+            len(_HEAD[2]), min(widths[2], COLUMNS - sum(widths) + widths[2] - 2 * (len(_HEAD) - 1))
+        )
+        lines = [_HEAD]
+        for place, module, measured, every, cost in cells:
+            first, *rest = textwrap.wrap(measured, widths[2]) or [""]
+            lines += [(place, module, first, every, cost), *(("", "", more, "", "") for more in rest)]
+        below = [wrapped for sentence in self._below() for wrapped in textwrap.wrap(sentence, COLUMNS)]
+        return "\n".join([*(_aligned(line, widths) for line in lines), *below])
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        lines = [
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+            for cells in (
+                (name, module, row.measured, _every(row), self._cost(same))
+                for name, module, row, same in _grouped(self.rows)
+            )
+        ]
+        head = "".join(f"<th>{cell}</th>" for cell in _HEAD)
+        below = "<br>".join(html.escape(sentence) for sentence in self._below())
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table><p>{below}</p>"
+
+    def _cost(self, rows: Sequence[Watched]) -> str:
+        each_step = sum(row.each_step for row in rows)
+        return _percent(each_step / (2.0 * self.parameters * ROWS)) if each_step and self.parameters else "?"
+
+    def _below(self) -> list[str]:
+        found = []
+        if self.rows:
+            series = sum(row.series for row in self.rows)
+            unknown = sum(1 for row in self.rows if not row.series)
+            uncosted = sum(1 for row in self.rows if not row.each_step)
+            said = f"{len(self.rows)} lines, {series}{'+' if unknown else ''} series."
+            if self.share:
+                missing = " of what is counted, with '?' for what is not" if uncosted else ""
+                said += (
+                    f" Cost is an estimate{missing}: about {_percent(self.share)} of the arithmetic of a forward pass on"
+                    f" {ROWS} rows (2·parameters·rows = {2.0 * self.parameters * ROWS:.1e}), averaged over the steps."
+                    " run.cost says what it takes."
+                )
+            found.append(said)
+        if self.off:
+            found.append(
+                f"Off unless asked for: {', '.join(self.off)}. families=['all'] or every={{…}} switches on."
+            )
+        if self.absent:
+            found.append(
+                f"Not found in this model: {', '.join(self.absent)}. What hooks cannot see is shown with run.observe."
+            )
+        return found
+
+
+def _grouped(rows: Sequence[Watched]) -> list[tuple[str, str, Watched, list[Watched]]]:
+    """Rows that differ in the numbers of their places alone, together: their common name, module, and the rows."""
+    groups: dict[tuple[object, ...], list[Watched]] = {}
+    for row in rows:
+        pattern = tuple(None if part.isdigit() else part for part in row.place.split("."))
+        groups.setdefault((pattern, row.module, row.measured, row.every, row.kind), []).append(row)
+    return [
+        (
+            _short(_common([row.place for row in same]), _WIDEST[0]),
+            _short(same[0].module, _WIDEST[1]),
+            same[0],
+            same,
+        )
+        for same in groups.values()
+    ]
+
+
+def _common(places: Sequence[str]) -> str:
+    """`h.0`, `h.1`, `h.2` -> `h.0…2 (3)`."""
+    if len(places) == 1:
+        return places[0]
+    parts = []
+    for column in zip(*(place.split(".") for place in places), strict=True):
+        if len(set(column)) == 1:
+            parts.append(column[0])
+        else:
+            numbers = sorted(map(int, column))
+            parts.append(f"{numbers[0]}…{numbers[-1]}")
+    return f"{'.'.join(parts)} ({len(places)})"
+
+
+def _every(row: Watched) -> str:
+    return f"{row.every} steps" if row.every != 1 else "step"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share >= 1e-4 else "<0.01 %"
+
+
+def _short(text: str, width: int) -> str:
+    return (
+        text if len(text) <= width else f"{text[: width // 2]}…{text[len(text) - (width - width // 2 - 1) :]}"
+    )
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -345,3 +345,31 @@ def test_the_rules_are_there_to_read(world, look):
 def test_an_unknown_run_says_so(world, look):
     page, _ = look(f"{world.url}/runs/nothing-here")
     expect(page.get_by_role("heading", level=1)).to_contain_text("No run has this id")
+
+
+def test_the_reference_explains_what_a_panel_shows(world, look):
+    page, watch = look(f"{world.url}/runs/run-a")
+    plot(page, "Policy entropy")
+    panel = page.locator("figure-panel", has=page.get_by_role("heading", name="Policy entropy", exact=True))
+    panel.get_by_role("link", name="What this means").click()
+    expect(page).to_have_url(re.compile(r"/reference/policy_entropy$"))
+    card = page.locator("details#policy_entropy")
+    expect(card).to_have_attribute("open", "")
+    told = world.call("GET", "/reference/policy_entropy")
+    for text in (told["formula"], told["healthy"], told["collapsed"], told["source"]):
+        expect(card).to_contain_text(text)
+
+    page.get_by_label("Search the reference").fill("participation")
+    expect(card).to_be_hidden()
+    expect(page.locator("details#participation_ratio")).to_be_visible()
+    page.get_by_label("Search the reference").fill("no such word")
+    expect(page.get_by_text("Nothing here says that")).to_be_visible()
+    assert watch.errors == []
+    assert watch.hosts() == {world.url.split("/")[2]}
+
+
+def test_the_reference_of_something_else_says_so(world, look):
+    page, _ = look(f"{world.url}/reference/loss")
+    expect(page.get_by_role("heading", level=1)).to_have_text("No statistic is called loss")
+    page.get_by_role("link", name="All statistics").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Reference")

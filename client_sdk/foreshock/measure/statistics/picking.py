@@ -5,6 +5,8 @@ Shape suffixes: V the last dimension, S picked rows.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -35,6 +37,20 @@ def pick(x: Tensor, rows_S: Tensor) -> Tensor:
         rows_S = torch.div(rows_S, size, rounding_mode="floor")
     picked: Tensor = torch.ops.aten.index.Tensor(x, index[::-1])
     return picked
+
+
+def entry(x: Tensor, rows_S: Tensor | None, columns_S: Tensor) -> Tensor:
+    """One number of each of these rows, or of all, in float32, [S]; NaN for a column that is not there."""
+    column_S = columns_S.clamp(0, x.shape[-1] - 1).long()
+    if rows_S is None:
+        value_S = x.gather(-1, column_S.view(x.shape[:-1]).unsqueeze(-1)).reshape(-1)
+    else:
+        index = [column_S]
+        for size in reversed(x.shape[:-1]):
+            index.append(rows_S % size)
+            rows_S = torch.div(rows_S, size, rounding_mode="floor")
+        value_S = torch.ops.aten.index.Tensor(x, index[::-1])
+    return value_S.float().masked_fill(column_S != columns_S, math.nan)
 
 
 def rows(x: Tensor) -> Tensor:

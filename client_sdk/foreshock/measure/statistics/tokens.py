@@ -1,20 +1,21 @@
 """Logits in; entropy, varentropy, top probability and log-sum-exp of every token out, in one max-centred pass.
 
-Shape suffixes: N tokens, V vocabulary, R the tokens of one row chunk, S sampled tokens, F the four quantities.
+Shape suffixes: N tokens, V vocabulary, S sampled tokens, K quantiles, F the quantities.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from . import masked, picking
+from .online import Divergence, Sizes, Softmax
 
-COLUMNS = 8192  # vocabulary entries per chunk: bounds the float32 copy of a chunk
-ELEMENTS = 1 << 21  # values per chunk: 8 MiB of float32, a few such at a time
-NOTHING = -200.0  # exp() of it is 0 in float32, and 0 times it is 0: the same as -inf without 0 · inf
+# Values of one chunk. On a CPU they and what is made of them stay in the cache; on a GPU they outlast a launch.
+ELEMENTS = {"cpu": 3 << 17, "cuda": 1 << 22}
 
 PERCENTILES = (5, 25, 50, 80, 95, 99)
 LEVELS = tuple(percentile / 100 for percentile in PERCENTILES)
@@ -34,90 +35,107 @@ def scan(
     rows_S: Tensor | None = None,
     *,
     squares: bool = False,
-    columns: int = COLUMNS,
-    elements: int = ELEMENTS,
+    sizes: bool = False,
+    actions: Tensor | None = None,
+    columns: int | None = None,
+    elements: int | None = None,
 ) -> Tensor:
-    """Entropy, varentropy, top-1 probability and log-sum-exp per token, [4, N]; with ``squares`` also Σp² and Σp² ln p,
-    [6, N]. NaN for a token whose logits are NaN, +inf or all -inf.
+    """Entropy, varentropy, top-1 probability and log-sum-exp per token, [4, N]; NaN for a token whose logits are NaN, +inf
+    or all -inf.
+
+    Further rows, in this order: with ``squares`` Σp² and Σp² ln p; with ``sizes`` the largest logit, the largest magnitude,
+    the mean and the margin between the first and the second; with ``actions``, the index of one logit per measured token,
+    that one's ln p, NaN outside the vocabulary.
 
     ``logits`` is [N, V], or [sequences, tokens, V] with N of both together; ``rows_S`` picks some of the N. A chunk at a
     time is copied, never the logits as a whole. A -inf logit is an impossible token.
     """
-    width = logits.shape[-1]
     count = picking.count(logits) if rows_S is None else rows_S.shape[0]
     if count == 0:
-        return logits.new_empty((6 if squares else 4, 0), dtype=torch.float32)
+        kinds = 4 + 2 * squares + 4 * sizes + (actions is not None)
+        return logits.new_empty((kinds, 0), dtype=torch.float32)
     merged = picking.matrix(logits)
     if merged is not None:
         logits = merged
     elif rows_S is None:
         rows_S = torch.arange(count, device=logits.device)
-    height = max(256, elements // min(width, columns))
     parts = []
-    for top in range(0, count, height):
-        rows = min(height, count - top)
-        if rows_S is None:
-            parts.append(_scan_rows(logits.narrow(0, top, rows), None, columns, squares))
-        else:
-            parts.append(_scan_rows(logits, rows_S.narrow(0, top, rows), columns, squares))
+    for top, rows, width in _steps(logits, count, columns, elements):
+        softmax, size = Softmax(squares=squares), Sizes() if sizes else None
+        for chunk, owned in _chunks(logits, rows_S, top, rows, width):
+            x = chunk.float()
+            if size is not None:
+                size.add(x)
+            softmax.add(x, owned=owned or x is not chunk)
+        found = softmax.finish()
+        parts.append(found if size is None else torch.cat([found, size.finish()]))
+    found = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+    if actions is not None:
+        chosen_N = picking.entry(logits, rows_S, actions) - found.select(0, 3)
+        found = torch.cat([found, chosen_N.unsqueeze(0)])
+    return found
+
+
+def divergence(p: Tensor, q: Tensor, rows_S: Tensor | None = None) -> Tensor:
+    """KL(p ‖ q) per token from two sets of logits over one vocabulary, exact, [N]; `compare` says the rest."""
+    return compare(p, q, rows_S).select(0, 0)
+
+
+def compare(
+    p: Tensor,
+    q: Tensor,
+    rows_S: Tensor | None = None,
+    *,
+    columns: int | None = None,
+    elements: int | None = None,
+) -> Tensor:
+    """KL(p ‖ q), entropy of p and entropy of q per token from two sets of logits, [3, N].
+
+    KL is inf where q excludes a token that p allows; all three are NaN where the logits of either are NaN, +inf or all
+    -inf. Shapes as in `scan`, the same for both; the dtypes may differ.
+    """
+    count = picking.count(p) if rows_S is None else rows_S.shape[0]
+    if count == 0:
+        return p.new_empty((3, 0), dtype=torch.float32)
+    both = [picking.matrix(logits) for logits in (p, q)]
+    if both[0] is not None and both[1] is not None:
+        p, q = both[0], both[1]
+    elif rows_S is None:
+        rows_S = torch.arange(count, device=p.device)
+    if elements is None:
+        elements = ELEMENTS[p.device.type] // 2  # twice as much is made of each
+    parts = []
+    for top, rows, width in _steps(p, count, columns, elements):
+        distance = Divergence()
+        chunks = zip(_chunks(p, rows_S, top, rows, width), _chunks(q, rows_S, top, rows, width), strict=True)
+        for (of_p, _), (of_q, _) in chunks:
+            distance.add(of_p, of_q)
+        parts.append(distance.finish())
     return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
-def _scan_rows(logits: Tensor, picked_R: Tensor | None, columns: int, squares: bool) -> Tensor:
-    width = logits.shape[-1]
-    if width == 0:
-        raise ValueError("logits have an empty last dimension; pass [tokens, vocabulary]")
-    peak_R, sums = None, []  # max; Σw, Σwy, Σwy² with y = logit − max, w = exp(y); and Σw², Σw²y
-    for left in range(0, width, columns):
-        chunk = logits.narrow(-1, left, min(columns, width - left))
-        if picked_R is not None:
-            chunk = picking.pick(chunk, picked_R)
-        chunk = chunk.float()
-        top_R = chunk.amax(1)
-        if peak_R is not None:
-            top_R = torch.maximum(peak_R, top_R)
-        centre_R = top_R.masked_fill(top_R == -math.inf, 0.0)  # all -inf so far: -inf − (-inf) would be NaN
-        y = (chunk - centre_R.unsqueeze(1)).clamp_min_(NOTHING)
-        w = y.exp()
-        added = [w.sum(1)]
-        if squares:
-            square = w * w
-            squared = [square.sum(1), square.mul_(y).sum(1)]
-        added += [w.mul_(y).sum(1), w.mul_(y).sum(1)]
-        if squares:
-            added += squared
-        if peak_R is not None:
-            empty_R = peak_R == -math.inf
-            shift_R = (peak_R - centre_R).masked_fill(empty_R, 0.0)
-            scale_R = shift_R.exp().masked_fill(empty_R, 0.0)
-            added = [x + y for x, y in zip(added, _moved(sums, shift_R, scale_R), strict=True)]
-        peak_R, sums = top_R, added
-    assert peak_R is not None  # noqa: S101
-    total_R, first_R, second_R = sums[:3]
-    log_total_R = total_R.log()
-    mean_R = first_R / total_R
-    entropy_R = log_total_R - mean_R
-    varentropy_R = (second_R / total_R - mean_R * mean_R).clamp_min(0.0)
-    found = [entropy_R, varentropy_R, total_R.reciprocal(), peak_R + log_total_R]
-    if squares:
-        scale_R = total_R.reciprocal().square()
-        square_R = sums[3] * scale_R
-        found += [square_R, sums[4] * scale_R - square_R * log_total_R]
-    return torch.stack(found)
+def _steps(
+    logits: Tensor, count: int, columns: int | None, elements: int | None
+) -> Iterator[tuple[int, int, int]]:
+    """First row and number of rows of each step, and how many columns it takes at a time: whole rows where they fit."""
+    elements = ELEMENTS[logits.device.type] if elements is None else elements
+    width = min(logits.shape[-1], elements if columns is None else columns)
+    height = max(1, elements // max(width, 1))
+    for top in range(0, count, height):
+        yield top, min(height, count - top), width
 
 
-def _moved(sums: list[Tensor], shift_R: Tensor, scale_R: Tensor) -> list[Tensor]:
-    """The sums about a maximum that lies ``−shift`` higher: w becomes scale · w, y becomes y + shift."""
-    total, first, second = sums[:3]
-    found = [
-        scale_R * total,
-        scale_R * (first + shift_R * total),
-        scale_R * (second + 2 * shift_R * first + shift_R * shift_R * total),
-    ]
-    if len(sums) > 3:
-        square_R = scale_R * scale_R
-        found += [square_R * sums[3], square_R * (sums[4] + shift_R * sums[3])]
-    return found
+def _chunks(
+    logits: Tensor, rows_S: Tensor | None, top: int, rows: int, width: int
+) -> Iterator[tuple[Tensor, bool]]:
+    """The columns of these rows in pieces, [rows, width], and whether a piece is a copy."""
+    if rows_S is None:
+        logits = logits.narrow(0, top, rows)
+    else:
+        rows_S = rows_S.narrow(0, top, rows)
+    for left in range(0, logits.shape[-1], max(width, 1)):
+        chunk = logits.narrow(-1, left, min(width, logits.shape[-1] - left))
+        yield (chunk, False) if rows_S is None else (picking.pick(chunk, rows_S), True)
 
 
 def policy(scanned_FN: Tensor, weight_N: Tensor, vocabulary: int, levels_K: Tensor) -> tuple[Tensor, Tensor]:

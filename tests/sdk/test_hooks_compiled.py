@@ -67,7 +67,7 @@ def test_hooks_fire_in_every_due_step_of_one_unbroken_graph(measured: list[str])
     rows: list[StepRow] = []
     instruments = Instruments(every={"activations": 2}, on_row=rows.append)
     model = nanogpt()
-    instruments.watch(model)
+    instruments.watch(model, families=["representation"])
     counter = CompileCounterWithBackend("aot_eager")
     train(torch.compile(model, backend=counter, fullgraph=True), instruments, 6)
     instruments.close(0)
@@ -78,7 +78,7 @@ def test_hooks_fire_in_every_due_step_of_one_unbroken_graph(measured: list[str])
     eager_rows: list[StepRow] = []
     eager = Instruments(every={"activations": 2}, on_row=eager_rows.append)
     twin = nanogpt()
-    eager.watch(twin)
+    eager.watch(twin, families=["representation"])
     train(twin, eager, 1)
     eager.close(0)
     first = [row for row in rows if row.step == 0]
@@ -138,7 +138,7 @@ def test_a_rollout_does_not_stand_for_training_in_compiled_code() -> None:
 def test_compiled_checkpoints_record_once(measured: list[str]) -> None:
     instruments = Instruments(every={"activations": 1}, on_row=lambda row: None)
     model = nanogpt(checkpointed=False)
-    instruments.watch(model)
+    instruments.watch(model, families=["representation"])
     train(torch.compile(model, backend="aot_eager"), instruments, 2)
     instruments.close(0)
     assert sorted(measured) == sorted(WATCHED * 2)

@@ -72,6 +72,20 @@ def simple_cnn() -> nn.Sequential:
     )
 
 
+class ActorCritic(nn.Module):
+    """`trunk`, `actor` and `critic`, the last layer of which has one output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Linear(10, 16), nn.ReLU())
+        self.actor = nn.Linear(16, 3)
+        self.critic = nn.Sequential(nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 1))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.trunk(x)
+        return self.actor(x), self.critic(x).squeeze(-1)
+
+
 def images(batch: int = 5) -> Tensor:
     """The same images each time, 8 × 8."""
     return torch.randn(batch, 3, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 
 from foreshock.guard import guard
 
-from . import activations, optimiser
+from . import activations, norms, optimiser, value_heads
 from .families import Choice
 from .subject import Planned, Probe, Subject
 from .table import Watched, WatchTable
 
 PROBES: tuple[Probe, ...] = (
     activations.plan,
+    norms.plan,
+    value_heads.plan,
     optimiser.plan,
 )
 

@@ -130,16 +130,16 @@ def _default(everything: list[tuple[str, nn.Module]]) -> list[Place]:
     blocks = _blocks(everything)
     convolutional = any(isinstance(module, _CONVOLUTIONS) for _, module in everything)
     if blocks and not all(_is_convolutional(block) for _, block in blocks):
-        chosen = [Place(name, module) for name, module in _evenly(blocks)]
+        chosen = [Place(name, module) for name, module in evenly(blocks)]
         norm = _final_norm(everything, blocks)
         return [*chosen, Place(*norm)] if norm else chosen
     if convolutional:
         return _convolutional(everything)
     linear = _hidden(everything)
     if linear:
-        return [Place(name, module) for name, module in _evenly(linear)]
+        return [Place(name, module) for name, module in evenly(linear)]
     direct = [(name, module) for name, module in everything if name and "." not in name]
-    return [Place(name, module) for name, module in _evenly(direct)]
+    return [Place(name, module) for name, module in evenly(direct)]
 
 
 def _blocks(everything: list[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module]]:
@@ -215,7 +215,7 @@ def _convolutional(everything: list[tuple[str, nn.Module]]) -> list[Place]:
         if len(wide) >= 2:
             stages = wide
             break
-    chosen = [Place(name, module, channels_first=True) for name, module in _evenly(stages or layers)]
+    chosen = [Place(name, module, channels_first=True) for name, module in evenly(stages or layers)]
     last = max(index for index, (_, module) in enumerate(everything) if isinstance(module, _CONVOLUTIONS))
     pooled = [(name, module) for name, module in everything[last:] if isinstance(module, _POOLS)]
     return [*chosen, Place(*pooled[-1], channels_first=True)] if pooled else chosen
@@ -232,7 +232,8 @@ def _hidden(everything: list[tuple[str, nn.Module]]) -> list[tuple[str, nn.Modul
     return hidden[:-1] if len(hidden) > 1 else hidden
 
 
-def _evenly(items: list[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module]]:
+def evenly(items: list[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module]]:
+    """At most MOST_PLACES of them, the first and the last included."""
     if len(items) <= MOST_PLACES:
         return items
     step = (len(items) - 1) / (MOST_PLACES - 1)

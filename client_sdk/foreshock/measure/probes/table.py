@@ -10,7 +10,7 @@ from dataclasses import dataclass
 COLUMNS = 100  # characters across
 ROWS = 4096  # that a record is taken to have, where nothing has run yet
 _HEAD = ("place", "module", "measured", "every", "cost")
-_WIDEST = (36, 22)  # of places and of modules; longer ones lose their middle
+_WIDEST = (40, 20)  # of places, which then lose their beginning, and of modules, which lose their end
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,9 @@ class WatchTable:
             uncosted = sum(1 for row in self.rows if not row.each_step)
             said = f"{len(self.rows)} lines, {series}{'+' if unknown else ''} series."
             if self.share:
-                missing = " of what is counted, with '?' for what is not" if uncosted else ""
+                unless = " ('?': not)" if uncosted else ""
                 said += (
-                    f" Cost is an estimate{missing}: about {_percent(self.share)} of the arithmetic of a forward pass on"
+                    f" Cost is estimated{unless}: about {_percent(self.share)} of the arithmetic of a forward pass on"
                     f" {ROWS} rows (2·parameters·rows = {2.0 * self.parameters * ROWS:.1e}), averaged over the steps."
                     " run.cost says what it takes."
                 )
@@ -117,8 +117,8 @@ def _grouped(rows: Sequence[Watched]) -> list[tuple[str, str, Watched, list[Watc
         groups.setdefault((pattern, row.module, row.measured, row.every, row.kind), []).append(row)
     return [
         (
-            _short(_common([row.place for row in same]), _WIDEST[0]),
-            _short(same[0].module, _WIDEST[1]),
+            _tail(_common([row.place for row in same]), _WIDEST[0]),
+            _head(same[0].module, _WIDEST[1]),
             same[0],
             same,
         )
@@ -148,10 +148,12 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2g} %" if share >= 1e-4 else "<0.01 %"
 
 
-def _short(text: str, width: int) -> str:
-    return (
-        text if len(text) <= width else f"{text[: width // 2]}…{text[len(text) - (width - width // 2 - 1) :]}"
-    )
+def _tail(text: str, width: int) -> str:
+    return text if len(text) <= width else f"…{text[len(text) - width + 1 :]}"
+
+
+def _head(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:

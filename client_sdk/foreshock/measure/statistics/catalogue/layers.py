@@ -1,0 +1,111 @@
+"""Plasticity of single layers: the scale of the stream, gains and channels that are off, critics that see no difference."""
+
+from __future__ import annotations
+
+from .entry import Statistic
+
+FAMILY = "plasticity"
+
+STATISTICS: tuple[Statistic, ...] = (
+    Statistic(
+        name="stream_rms",
+        family=FAMILY,
+        title="Size of what a normalisation layer is given",
+        unit="",
+        low=0.0,
+        high=None,
+        formula="√( Σᵢⱼ xᵢⱼ² / (n·d) ) over the n finite rows of width d",
+        source="growth of the residual stream with depth: Takase et al. 2023, arXiv:2312.16903; Sun et al. 2025, arXiv:2502.05795",
+        degenerate="0 for an all-zero input; NaN without rows",
+        healthy="settles after the warm-up; in a pre-norm transformer it grows slowly from block to block",
+        collapsed="keeps growing with the step in the last blocks: what a block adds is then small beside the stream, and it stops"
+        " mattering; or falls towards 0 before a layer, which then magnifies rounding",
+        cost="moments",
+        caveats="Read where the input of the layer is the residual stream (the first normalisation of a block, the last of the"
+        " model). Rows with entries beyond 1e19 count as infinite.",
+        merge="mean",
+    ),
+    Statistic(
+        name="gain_rms",
+        family=FAMILY,
+        title="Size of the gains of a normalisation layer",
+        unit="",
+        low=0.0,
+        high=None,
+        formula="√( Σⱼ γⱼ² / d ), of 1 + γ where the layer adds 1",
+        source="definition; the gains are γ in Ba et al. 2016, arXiv:1607.06450, and Zhang & Sennrich 2019, arXiv:1910.07467",
+        degenerate="0 for all-zero gains",
+        healthy="near 1, drifting slowly",
+        collapsed="falls towards 0 (the layer's output, and with it the block, is being switched off, often by weight decay on"
+        " the gains) or grows steadily (activations behind it saturate)",
+        cost="parameters",
+        caveats="Layers without gains have no reading. Of a sharded layer each rank reads its shard.",
+        merge="mean",
+    ),
+    Statistic(
+        name="gain_small_share",
+        family=FAMILY,
+        title="Share of gains that are all but zero",
+        unit="",
+        low=0.0,
+        high=1.0,
+        formula="#{ j : |γⱼ| ≤ 0.1·√(Σₖ γₖ²/d) } / d",
+        source="heuristic; what it looks for, channels scaled to nothing: Liu et al. 2017, arXiv:1708.06519",
+        degenerate="1 for all-zero gains",
+        healthy="a few percent at most, steady",
+        collapsed="rises towards 1: dimensions are scaled to nothing and their gradients with them",
+        cost="parameters",
+        caveats="A few enormous gains make the others small beside them. Residual branches whose gains begin at zero read 1 at first.",
+        merge="mean",
+    ),
+    Statistic(
+        name="variance_dead_share",
+        family=FAMILY,
+        title="Share of batch-norm channels without variance",
+        unit="",
+        low=0.0,
+        high=1.0,
+        formula="#{ j : running_varⱼ ≤ ε } / C, ε the layer's own",
+        source="heuristic: at running_var = ε half of the normalised output's variance is gone; Ioffe & Szegedy 2015, arXiv:1502.03167",
+        degenerate="1 when every channel is constant",
+        healthy="0",
+        collapsed="rises: the channel that feeds the layer is constant (dead units before it, or weights decayed to zero), so its"
+        " output is the bias",
+        cost="free",
+        caveats="Running variances forget with the layer's momentum, so a channel that dies shows some tens of steps later.",
+        merge="mean",
+    ),
+    Statistic(
+        name="value_mean",
+        family=FAMILY,
+        title="Mean output of a value head",
+        unit="",
+        low=None,
+        high=None,
+        formula="Σᵢ vᵢ / n",
+        source="definition; values running away from the returns: van Hasselt et al. 2016, arXiv:1509.06461",
+        degenerate="NaN without outputs",
+        healthy="near the mean return, moving with it",
+        collapsed="runs away from the returns, upwards mostly: the critic believes its own guesses",
+        cost="row",
+        caveats="All outputs count, padding among them.",
+        merge="mean",
+    ),
+    Statistic(
+        name="value_spread",
+        family=FAMILY,
+        title="Spread of the outputs of a value head",
+        unit="",
+        low=0.0,
+        high=None,
+        formula="√( Σᵢ (vᵢ − v̄)² / n )",
+        source="definition; rank collapse in value networks: Kumar et al. 2021, arXiv:2010.14498",
+        degenerate="0 when all outputs are equal; NaN with fewer than two",
+        healthy="near the standard deviation of the returns",
+        collapsed="falls to 0: the critic gives every state one value, and advantages are the returns alone; its features usually"
+        " have lost their rank before (the place with .input)",
+        cost="row",
+        caveats="All outputs count, padding among them.",
+        merge="mean",
+    ),
+)

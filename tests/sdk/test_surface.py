@@ -25,6 +25,11 @@ def test_importing_the_sdk_imports_nothing_heavy(heavy: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_reaching_for_a_name_of_the_sdk_imports_no_torch() -> None:
+    code = "import sys, foreshock; foreshock.describe; foreshock.init; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_importing_the_sdk_starts_no_thread() -> None:
     code = "import sys, threading, foreshock; sys.exit(threading.active_count() - 1)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

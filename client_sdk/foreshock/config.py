@@ -21,6 +21,7 @@ EVERY: Mapping[str, int] = {
     "diversity": 10,
     "drift": 50,
     "features": 1,
+    "histogram": 0,
     "latents": 1,
     "log": 1,
     "losses": 10,

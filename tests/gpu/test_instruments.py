@@ -12,7 +12,6 @@ from torch import nn
 
 from foreshock.config import EVERY
 from foreshock.measure.collector import DeviceRing
-from foreshock.measure.eigenvalues import ranks
 from foreshock.measure.finish import StepRow
 from foreshock.measure.instruments import Instruments
 from foreshock.measure.shown import features, logged, policy, views
@@ -30,7 +29,7 @@ def test_the_device_computes_what_the_host_computes(function: DeviceFunction) ->
     given = function.inputs()
     on_device = function.run({name: tensor.cuda() for name, tensor in given.items()})
     for ours, expected in zip(on_device, function.run(given), strict=True):
-        if function.name.startswith("representation") and len(ours) != len(function.series) - 4:
+        if function.name.startswith("representation") and ours is on_device[-1]:
             continue  # payloads may be of the rows or of the centred rows; their ranks are compared below
         assert torch.allclose(ours.cpu(), expected, rtol=1e-3, atol=1e-4, equal_nan=True)
 
@@ -40,10 +39,10 @@ def test_the_device_computes_what_the_host_computes(function: DeviceFunction) ->
 def test_ranks_from_the_device_are_those_of_the_host(shape: tuple[int, int], dtype: torch.dtype) -> None:
     x = (torch.randn(*shape, generator=torch.Generator().manual_seed(0)) + 0.3).to(dtype)
     valid = torch.arange(shape[0]) > 2
-    _, host, host_shape = representation.measure({"x": x, "valid": valid})
-    _, device, device_shape = representation.measure({"x": x.cuda(), "valid": valid.cuda()})
-    assert ranks(device.cpu().numpy(), device_shape) == pytest.approx(
-        ranks(host.numpy(), host_shape), rel=1e-3
+    _, host = representation.measure({"x": x, "valid": valid})
+    _, device = representation.measure({"x": x.cuda(), "valid": valid.cuda()})
+    assert device.problem.solve(device.payload().cpu().numpy()) == pytest.approx(
+        host.problem.solve(host.payload().numpy()), rel=1e-3, nan_ok=True
     )
 
 

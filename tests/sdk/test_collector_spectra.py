@@ -12,8 +12,8 @@ from torch import Tensor
 
 from foreshock.measure import spectra as module
 from foreshock.measure.collector import HostCollector
-from foreshock.measure.eigenvalues import Shape
 from foreshock.measure.finish import StepRow
+from foreshock.measure.problems.gram import Gram
 from foreshock.measure.site import Clock
 from foreshock.measure.spectra import Source, Spectra
 from foreshock.measure.statistics import representation, spectrum
@@ -31,18 +31,25 @@ class World:
         self.seconds = 0.0
         self.spectra = Spectra(self.clock, lambda device: HostCollector(), now=lambda: self.seconds)
         x = torch.randn(50, side, generator=torch.Generator().manual_seed(0))
-        _, self.payload, self.shape = spectrum.gram(prepare(x, torch.ones(50, dtype=torch.bool)), x.dtype)
+        _, self.product = spectrum.gram(prepare(x, torch.ones(50, dtype=torch.bool)), x.dtype)
+        self.frames: dict[Source, FrameSpec] = {}
         self.sources = [self.place(f"layer.{index}") for index in range(places)]
         self.step = 0
 
     def place(self, name: str) -> Source:
         source = self.spectra.source("activations")
-        source.frame = FrameSpec(tuple(representation.finished_series(name)))
+        self.frames[source] = FrameSpec(tuple(representation.finished_series(name)))
         return source
+
+    def offer(self, source: Source, payload: Tensor | None = None) -> bool:
+        def made() -> Tensor:
+            return self.product.payload() if payload is None else payload
+
+        return self.spectra.offer(source, self.product.problem, self.frames[source], made)
 
     def close_step(self) -> list[StepRow]:
         for source in self.sources:
-            self.spectra.offer(source, self.payload, self.shape)
+            self.offer(source)
         self.clock.advance()
         self.spectra.close_step(self.step, 0.0)
         self.step += 1
@@ -71,7 +78,7 @@ def test_each_matrix_becomes_a_row_that_its_finish_completes() -> None:
 
 def test_when_not_all_fit_they_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(5)
-    monkeypatch.setattr(module, "PACKET", 2 * world.shape.size + 1)
+    monkeypatch.setattr(module, "PACKET", 2 * world.product.problem.size + 1)
     world.close_step()  # the first turn was given before the room was changed
     seen = [places(world.close_step()) for _ in range(10)]
     assert all(len(step) == 2 for step in seen)
@@ -84,7 +91,7 @@ def test_rows_that_nobody_finishes_stop_new_ones_and_letting_go_of_them_starts_i
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = World(1)
-    monkeypatch.setattr(module, "BACKLOG", 3 * world.shape.size)
+    monkeypatch.setattr(module, "BACKLOG", 3 * world.product.problem.size)
     kept = [row for _ in range(20) for row in world.close_step()]
     assert len(kept) == 5  # four waiting exceed the bound; the fifth was chosen before they did
     kept.clear()
@@ -106,7 +113,7 @@ def test_a_worker_that_needs_too_much_of_the_time_gets_fewer() -> None:
 
 def test_a_matrix_offered_twice_in_a_step_is_sent_once_the_later_one() -> None:
     world = World(1)
-    world.spectra.offer(world.sources[0], torch.zeros_like(world.payload), world.shape)
+    world.offer(world.sources[0], torch.zeros_like(world.product.payload()))
     (row,) = world.close_step()
     assert row.completed()[0] > 1
 
@@ -122,6 +129,6 @@ def test_a_finished_matrix_is_let_go() -> None:
 def test_a_payload_has_the_size_that_its_shape_says() -> None:
     for rows, width in ((50, 8), (5, 8), (8, 8)):
         x: Tensor = torch.randn(rows, width, generator=torch.Generator().manual_seed(0))
-        _, payload, shape = spectrum.gram(prepare(x, torch.ones(rows, dtype=torch.bool)), x.dtype)
-        assert len(payload) == shape.size
-        assert shape == Shape(rows, width, centred=True, rounding=2.0**-25)
+        _, product = spectrum.gram(prepare(x, torch.ones(rows, dtype=torch.bool)), x.dtype)
+        assert len(product.payload()) == product.problem.size
+        assert product.problem == Gram(rows, width, centred=True, rounding=2.0**-25)

@@ -12,8 +12,8 @@ import pytest
 
 from foreshock.guard import faults
 from foreshock.losses import Losses
-from foreshock.measure.eigenvalues import Solve
 from foreshock.measure.finish import StepRow
+from foreshock.measure.problems.problem import Solve
 from foreshock.record import recorder as recording_module
 from foreshock.record.packing import HostRow, Writer
 from foreshock.record.recorder import BLOCK_BYTES, FIRST_ROWS, MOST_READINGS, Recorder

@@ -11,7 +11,6 @@ import torch
 from tests.sdk.device_functions import DEVICE_FUNCTIONS, DeviceFunction
 from tests.sdk.device_functions.function import matrix
 
-from foreshock.measure.eigenvalues import ranks
 from foreshock.measure.statistics import STATISTICS, representation
 from foreshock.measure.statistics.table import FAMILIES
 
@@ -55,9 +54,10 @@ def test_policy_values_lie_in_their_range(function: DeviceFunction) -> None:
 
 
 def test_representation_values_lie_in_their_range() -> None:
-    values, payload, shape = representation.measure(matrix(96, 16))
+    values, product = representation.measure(matrix(300, 64))
+    finished = product.problem.solve(product.payload().numpy())
     specs = [*representation.series("h", labelled=True), *representation.finished_series("h")]
-    for spec, value in zip(specs, [*values.tolist(), *ranks(payload.numpy(), shape)], strict=True):
+    for spec, value in zip(specs, [*values.tolist(), *finished], strict=True):
         in_range(spec.key, spec.low, spec.high, value)
 
 
@@ -68,5 +68,5 @@ def in_range(key: str, low: float | None, high: float | None, value: float) -> N
 
 
 def test_the_table_and_the_finishing_of_ranks_need_no_torch() -> None:
-    code = "import sys, foreshock.measure.statistics, foreshock.measure.finish, foreshock.measure.eigenvalues; sys.exit('torch' in sys.modules)"
+    code = "import sys, foreshock.measure.statistics, foreshock.measure.finish, foreshock.measure.problems.wire; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

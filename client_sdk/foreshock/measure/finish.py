@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
+from .problems.problem import solve as _solve_here
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from foreshock.series import FrameSpec
 
-    from .eigenvalues import Solve
+    from .problems.problem import Payload, Problem, Solve
 
 
 class Finish(Protocol):
@@ -20,6 +24,23 @@ class Finish(Protocol):
 
     def finish(self, solve: Solve | None = None) -> Mapping[int, float]:
         """Position in the frame -> value; ``solve`` does the arithmetic elsewhere, where there is such a place."""
+
+
+@dataclass(eq=False)
+class Unsolved:
+    """A payload that has reached the host; the problem's numbers stand at the first positions of a frame."""
+
+    payload: Payload
+    problem: Problem
+    account: Callable[[float], None]  # told how many seconds finishing took
+
+    def finish(self, solve: Solve | None = None) -> Mapping[int, float]:
+        """Position -> value, by this thread or by whoever solves instead; the payload is let go."""
+        started = time.perf_counter()
+        payload, self.payload = self.payload, np.empty(0, np.float32)
+        values = (solve or _solve_here)(payload, self.problem)
+        self.account(time.perf_counter() - started)
+        return dict(enumerate(values))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Gram matrices of the open step in; rows that a worker finishes with eigenvalues out. Bounded in bytes and in host time."""
+"""Matrices of the open step in; rows that a worker finishes with eigenvalues out. Bounded in bytes and in host time."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch import Tensor
 from foreshock.series import FrameSpec
 
 from .collector import Collector
-from .eigenvalues import Shape, Spectrum
-from .finish import StepRow
+from .finish import StepRow, Unsolved
+from .problems.problem import Problem
 from .site import Clock
 
 PACKET = (
@@ -31,16 +31,22 @@ class Source:
     """A place whose matrices want finishing."""
 
     kind: str
-    frame: FrameSpec | None = None  # what finishing yields; known once the width is
     size: int = 0  # values of its last payload; 0 before the first
     served: int = -1  # the opened step in which it was last sent
+
+
+@dataclass(frozen=True)
+class _Offered:
+    payload: Tensor
+    problem: Problem
+    frame: FrameSpec  # what finishing yields
 
 
 @dataclass(frozen=True)
 class _Note:
     step: int
     time: float
-    parts: tuple[tuple[FrameSpec, Shape], ...]
+    parts: tuple[tuple[FrameSpec, Problem], ...]
 
 
 @dataclass
@@ -54,9 +60,9 @@ class Spectra:
     _sources: list[Source] = field(default_factory=list)
     _chosen: set[Source] = field(default_factory=set)
     _room: int = PACKET
-    _held: dict[Source, tuple[Tensor, Shape]] = field(default_factory=dict)
+    _held: dict[Source, _Offered] = field(default_factory=dict)
     _collectors: dict[torch.device, Collector[_Note]] = field(default_factory=dict)
-    _waiting: weakref.WeakSet[Spectrum] = field(default_factory=weakref.WeakSet)
+    _waiting: weakref.WeakSet[Unsolved] = field(default_factory=weakref.WeakSet)
     _spent: float = 0.0
 
     def __post_init__(self) -> None:
@@ -74,30 +80,31 @@ class Spectra:
         self._chosen.add(source)
         return source
 
-    def offer(self, source: Source, payload: Tensor, shape: Shape) -> None:
-        """Keep the payload until the step closes, if it is this source's turn."""
-        source.size = shape.size
-        if source not in self._held and (source not in self._chosen or shape.size > self._room):
+    def offer(
+        self, source: Source, problem: Problem, frame: FrameSpec, payload: Callable[[], Tensor]
+    ) -> bool:
+        """Keep the payload until the step closes, if it is this source's turn; it is not made where it is not."""
+        source.size = problem.size
+        if source not in self._held and (source not in self._chosen or problem.size > self._room):
             self.skipped += 1
-            return
+            return False
         if source not in self._held:
-            self._room -= shape.size
+            self._room -= problem.size
         source.served = self.clock.opened
-        self._held[source] = (payload, shape)
+        self._held[source] = _Offered(payload(), problem, frame)
+        return True
 
     def close_step(self, step: int, at: float) -> None:
         """Send what was kept, one packet per device, and choose whose turn it is next; call once the clock has advanced."""
-        by_device: dict[torch.device, list[Source]] = {}
-        for source, (payload, _) in self._held.items():
-            by_device.setdefault(payload.device, []).append(source)
-        for device, sources in by_device.items():
+        by_device: dict[torch.device, list[_Offered]] = {}
+        for offered in self._held.values():
+            by_device.setdefault(offered.payload.device, []).append(offered)
+        for device, together in by_device.items():
             if device not in self._collectors:
                 self._collectors[device] = self.new_collector(device)
-            parts = tuple(
-                (source.frame, self._held[source][1]) for source in sources if source.frame is not None
-            )
+            parts = tuple((offered.frame, offered.problem) for offered in together)
             readings = sum(len(frame.series) for frame, _ in parts)
-            payloads = [self._held[source][0] for source in sources]
+            payloads = [offered.payload for offered in together]
             self._collectors[device].send(payloads, _Note(step, at, parts), readings)
         self._held.clear()
         self._choose([source for source in self._sources if self.clock.due(source.kind)])
@@ -108,13 +115,13 @@ class Spectra:
         for collector in self._collectors.values():
             for note, values in collector.poll():
                 start = 0
-                for frame, shape in note.parts:
-                    payload = values[start : start + shape.size].copy()
-                    start += shape.size
-                    spectrum = Spectrum(payload, shape, self._account)
-                    self._waiting.add(spectrum)
+                for frame, problem in note.parts:
+                    payload = values[start : start + problem.size]  # a view: the packet is ours alone
+                    start += problem.size
+                    unsolved = Unsolved(payload, problem, self._account)
+                    self._waiting.add(unsolved)
                     empty = np.full(len(frame.series), np.nan, np.float32)
-                    rows.append(StepRow(note.step, note.time, frame, empty, (spectrum,)))
+                    rows.append(StepRow(note.step, note.time, frame, empty, (unsolved,)))
         return rows
 
     def waiting(self) -> int:
@@ -122,7 +129,7 @@ class Spectra:
         return sum(collector.waiting() for collector in self._collectors.values())
 
     def _choose(self, due: list[Source]) -> None:
-        backlog = sum(spectrum.payload.size for spectrum in self._waiting)
+        backlog = sum(unsolved.payload.size for unsolved in self._waiting)
         behind = self._spent > GRACE + SHARE * (self.now() - self._began)
         self._room = room = 0 if behind or backlog > BACKLOG else PACKET
         self._chosen.clear()

@@ -1,8 +1,8 @@
-"""Payloads on standard input in, effective ranks on standard output out: the process beside the training. Needs numpy alone."""
+"""Problems on standard input in, numbers on standard output out: the process beside the training. Needs numpy alone."""
 
 from __future__ import annotations
 
-import math
+import mmap
 import os
 import select
 import struct
@@ -11,36 +11,60 @@ import time
 from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
-from foreshock.measure.eigenvalues import Shape, ranks
+from foreshock.measure.problems.problem import Payload
+from foreshock.measure.problems.wire import HEADER, unpack
 
-REQUEST = struct.Struct("=QQ?d")  # the Shape; its payload follows
-ANSWER = struct.Struct("=?5d")  # whether the arithmetic held, four ranks, CPU seconds of this process so far
-NOTHING = (math.nan,) * 4  # no ranks
+BYTES = struct.Struct("=Q?")  # of the payload, and whether it follows; else it lies in the shared memory
+ANSWER = struct.Struct(
+    "=?Id"
+)  # whether the arithmetic held, how many numbers follow, CPU seconds of this process so far
 NICE = 10  # the training's own threads come first
 LOOK_SECONDS = 0.5  # how long a dead trainer can go unseen when its own forks hold our input open
 
 
-def serve(trainer: int) -> None:
-    """Answer requests until the input ends or the trainer is gone. The first answer comes unasked: it says that we are up."""
+def serve(trainer: int, shared: int) -> None:
+    """Answer requests until the input ends or the trainer is gone. The first answer comes unasked: it says that we are up.
+
+    ``shared`` is the descriptor of memory that both processes map, or -1.
+    """
     answers = os.dup(1)
     os.dup2(2, 1)  # what a library prints is no answer
     os.nice(NICE)
     threading.Thread(target=_end_with, args=(trainer,), daemon=True).start()
-    os.write(answers, ANSWER.pack(True, *NOTHING, time.process_time()))
+    os.write(answers, ANSWER.pack(True, 0, time.process_time()))
+    memory = _Memory(shared)
     with open(0, "rb") as requests:
-        while request := requests.read(REQUEST.size):
-            values = _answer(request, requests)
-            os.write(answers, ANSWER.pack(values is not None, *(values or NOTHING), time.process_time()))
+        while header := requests.read(HEADER.size):
+            values = _answer(header, requests, memory)
+            numbers = np.asarray(values or (), np.float64)
+            head = ANSWER.pack(values is not None, len(numbers), time.process_time())
+            os.write(answers, head + numbers.tobytes())
 
 
-def _answer(request: bytes, requests: BinaryIO) -> tuple[float, float, float, float] | None:
-    shape = Shape(*REQUEST.unpack(request))
-    payload = np.frombuffer(requests.read(4 * shape.size), np.float32)
+def _answer(header: bytes, requests: BinaryIO, memory: _Memory) -> tuple[float, ...] | None:
+    problem = unpack(header)
+    size, follows = BYTES.unpack(requests.read(BYTES.size))
+    payload = np.frombuffer(requests.read(size), np.float32) if follows else memory.read(size)
     try:
-        return ranks(payload, shape)
+        return problem.solve(payload)
     except np.linalg.LinAlgError:
         return None
+
+
+class _Memory:
+    """What the trainer has written there, read where it lies."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._mapped: NDArray[np.uint8] | None = None
+
+    def read(self, size: int) -> Payload:
+        if self._mapped is None or len(self._mapped) < size:
+            length = os.fstat(self._descriptor).st_size
+            self._mapped = np.frombuffer(mmap.mmap(self._descriptor, length, prot=mmap.PROT_READ), np.uint8)
+        return self._mapped[:size].view(np.float32)
 
 
 def _end_with(trainer: int) -> None:

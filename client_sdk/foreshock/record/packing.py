@@ -19,7 +19,7 @@ from .blocks import Groups, HostFrames
 from .wire import FrameNumbers, Values, pack_block, pack_frames
 
 if TYPE_CHECKING:
-    from foreshock.measure.eigenvalues import Solve
+    from foreshock.measure.problems.problem import Solve
     from foreshock.measure.finish import StepRow
 
 MONITOR = FrameSpec(

@@ -56,7 +56,7 @@ class Recorder:
             losses,
             device_drops=device_drops,
             other_seconds=lambda: sender_seconds() + self._spectrometer.seconds,
-            solve=self._spectrometer.ranks,
+            solve=self._spectrometer.solve,
         )
         self._emitted_at = time.monotonic()
 

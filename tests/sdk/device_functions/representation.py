@@ -11,11 +11,14 @@ from foreshock.measure.statistics.table import STATISTICS
 
 
 def _representation(given: dict[str, Tensor]) -> list[Tensor]:
-    values, payload, _ = representation.measure(given, rows_at_most=100)
-    return [values, payload]
+    values, product = representation.measure(given, rows_at_most=100)
+    return [values, product.payload()]
 
 
-_REPRESENTATION = [*representation.series("h", labelled=True), *representation.finished_series("h")]
+_REPRESENTATION = [
+    *representation.series("h", labelled=True),
+    *representation.finished_series("h", histogram=True),
+]
 
 FUNCTIONS = [
     DeviceFunction("representation", lambda: matrix(96, 16), _representation, _REPRESENTATION),

@@ -13,7 +13,6 @@ from foreshock.guard import guard
 from foreshock.measure.op import observe
 from foreshock.measure.site import Site
 from foreshock.measure.statistics import representation
-from foreshock.measure.statistics.spectrum import COLUMNS
 
 from .choose import Place, places
 from .subject import Attached, Planned, Subject
@@ -81,7 +80,7 @@ def plan(subject: Subject) -> list[Planned]:
 
 def operations(width: int) -> float:
     """About how many a full sample of rows of this width takes: the Gram matrix, and a dozen passes over the rows."""
-    kept = min(width, COLUMNS)
+    kept = min(width, representation.COLUMNS)
     smaller = min(representation.ROWS, kept)
     return 2.0 * representation.ROWS * kept * smaller + 12.0 * representation.ROWS * width
 

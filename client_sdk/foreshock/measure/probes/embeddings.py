@@ -10,7 +10,6 @@ from torch import Tensor
 from foreshock.measure.site import Site
 from foreshock.measure.spectra import Source, Spectra
 from foreshock.measure.statistics import picking, representation
-from foreshock.measure.statistics.spectrum import COLUMNS
 from foreshock.series import FrameSpec, SeriesSpec
 
 from .activations import as_rows
@@ -40,13 +39,14 @@ class Embeddings:
         self._uniform = uniform
         self._named = named
         self._channels_first = channels_first
-        self._wide = False
+        self._wide: bool | None = None  # once a tensor was seen
+        self._frame = FrameSpec(())
         self.site: Site | None = None
 
     def specs(self) -> list[SeriesSpec]:
         """The series of this place's row."""
         return self._named(
-            representation.series(self._place, wide=self._wide, labelled="labels" in self._given)
+            representation.series(self._place, wide=bool(self._wide), labelled="labels" in self._given)
         )
 
     def __call__(self, tensors: Sequence[Tensor]) -> Tensor:
@@ -58,16 +58,14 @@ class Embeddings:
             given["valid"] = torch.ones(rows, dtype=torch.bool, device=x.device)
         if rows > representation.ROWS:
             given["uniform"] = self._uniform(rows, x.device)
-        if self._source.frame is None:
-            self._name(x.shape[-1] > COLUMNS)
-        readings, payload, shape = representation.measure(given)
-        self._spectra.offer(self._source, payload, shape)
+        if self._wide is None:
+            self._name(x.shape[-1] > representation.COLUMNS)
+        readings, product = representation.measure(given)
+        self._spectra.offer(self._source, product.problem, self._frame, product.payload)
         return readings
 
     def _name(self, wide: bool) -> None:
         self._wide = wide
-        self._source.frame = FrameSpec(
-            tuple(self._named(representation.finished_series(self._place, wide=wide)))
-        )
+        self._frame = FrameSpec(tuple(self._named(representation.finished_series(self._place, wide=wide))))
         if self.site is not None:
             self.site.specs = tuple(self.specs())

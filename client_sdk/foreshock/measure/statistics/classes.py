@@ -27,6 +27,4 @@ def variability(rows: Rows, label_S: Tensor) -> Tensor:
     within = ((x_SD - mean_SD.index_select(0, class_S)) * good_S.unsqueeze(1)).square().sum()
     between = (members_S * (mean_SD - rows.mean).square().sum(1)).sum()
     classes = (members_S > 0).sum()
-    return (
-        (within / between).masked_fill((classes < 2) | (2 * rows.count < rows.asked), math.nan).unsqueeze(0)
-    )
+    return (within / between).masked_fill((classes < 2).logical_or_(rows.bad), math.nan).unsqueeze(0)

@@ -13,36 +13,36 @@ from torch import Tensor
 from . import masked
 from .rows import TINY, Rows
 
-YIELDS = ("embedding_std", "mean_cosine", "mean_share", "n_eff")
+YIELDS = (
+    "embedding_std",
+    "mean_cosine",
+    "mean_cosine_centered",
+    "mean_share",
+    "rank_one_residual",
+    "n_eff",
+)
 ALIGNMENT = ("alignment",)
 CHUNK = 1 << 24  # values counted in one go: bounds the copy that counting makes
 
 
 def collapse(rows: Rows) -> Tensor:
-    """Spread and mean cosine of the unit-length rows, share of the mean vector, number of rows used."""
-    width = rows.x.shape[1]
-    unit_SD = rows.x * rows.square.clamp_min(TINY).rsqrt().unsqueeze(1)
-    sum_D = unit_SD.sum(0)
-    centred_SD = unit_SD.sub_(sum_D / rows.count.clamp_min(1.0)).mul_(rows.good.unsqueeze(1))
-    deviation_D = (centred_SD.square_().sum(0) / rows.count).sqrt()
-    spread = deviation_D.mean() * math.sqrt(width)
+    """Spread and mean cosines of the unit-length rows, share of the mean vector and what it leaves, number of rows used."""
+    n, width = rows.count, rows.x.shape[1]
+    inverse_2S = rows.norms.clamp_min(TINY).reciprocal_()
+    unit_SD = rows.x * inverse_2S[0].unsqueeze(1)
+    sums_2D = torch.stack([unit_SD.sum(0), inverse_2S[1] @ rows.centred])
+    deviations_SD = unit_SD.addr_(rows.good, sums_2D[0] / n.clamp_min(1.0), alpha=-1)
+    spread = deviations_SD.square_().sum(0).sqrt_().sum() * (n * width).rsqrt()
 
-    directed = (rows.good * (rows.square > 0)).sum()
-    cosine = (sum_D.square().sum() - directed) / (directed * (directed - 1.0))
+    directed_2 = (rows.squares > 0).sum(1)
+    pairs_2 = directed_2 * (directed_2 - 1)
+    cosine_2 = (sums_2D.square().sum(1) - directed_2) / pairs_2
+    cosine_2 = cosine_2.masked_fill_((pairs_2 <= 0).logical_or_(rows.nothing), math.nan)
 
-    energy = rows.square.sum()
-    share = rows.count * rows.mean.square().sum() / energy.clamp_min(TINY)
-
-    few = rows.count < 2
-    values = torch.stack(
-        [
-            spread.masked_fill(few, math.nan),
-            cosine.masked_fill(directed < 2, math.nan),
-            share.masked_fill(few, math.nan),
-        ]
-    )
-    values = masked.unless_mostly_bad(values, rows.asked, rows.count)
-    return torch.cat([values, rows.count.unsqueeze(0)])
+    of_mean = n * rows.mean.dot(rows.mean)
+    share_2 = torch.stack([of_mean, rows.energy[1]]) / rows.energy[0].clamp_min(TINY)
+    values = torch.stack([spread, *cosine_2.unbind(), share_2[0], share_2[1].sqrt()])
+    return torch.cat([values.masked_fill_(rows.bad, math.nan), n.unsqueeze(0)])
 
 
 def alignment(a_ND: Tensor, b_ND: Tensor, weight_N: Tensor) -> Tensor:

@@ -5,10 +5,13 @@ Shape suffixes: S rows, D width.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from foreshock.measure.problems.gram import CONSTANT
 
 TINY = torch.finfo(torch.float32).tiny
 
@@ -18,31 +21,50 @@ class Rows:
     """Rows of one matrix divided by a power of two near their largest entry; rows that do not count are zero."""
 
     x: Tensor  # float32
+    centred: Tensor  # x_i − mean, and zero where x_i does not count
     good: Tensor  # 1.0 where valid and finite, else 0.0: a factor, never an index
     count: Tensor  # how many those are, float32
-    asked: Tensor  # how many were valid
+    bad: Tensor  # fewer than half of the valid ones, or than two: there is nothing to be read
     mean: Tensor
-    square: Tensor  # ‖x_i‖²
+    norms: Tensor  # ‖x_i‖ and ‖x_i − mean‖, [2, S]
+    squares: Tensor  # of those
+    energy: Tensor  # their sums, [2]
+    nothing: Tensor  # where that sum is zero, or rounding
+    largest: Tensor  # |x_ij|, of the input
+    shrink: Tensor  # what the input was multiplied by
     native: Tensor | None  # the same in the input's half precision, where the device multiplies that exactly
 
 
 def prepare(x_SD: Tensor, valid_S: Tensor) -> Rows:
-    """Drop the rows that are not finite, scale the rest. Everything measured from it is free of the scale."""
-    peak_S = torch.maximum(x_SD.amax(1), -x_SD.amin(1)).float()  # NaN and infinity pass through
-    usable_S = valid_S & peak_S.isfinite()
-    largest = peak_S.masked_fill(usable_S.logical_not(), 0.0).amax().clamp(TINY, 1.0 / TINY)
-    shrink = torch.exp2(-largest.log2().floor())  # a power of two changes no mantissa
-    good_S = usable_S.to(torch.float32)
+    """Drop the rows that are not finite, scale the rest. What is measured from it is free of the scale, bar where ``shrink`` is used."""
+    peak_S = torch.maximum(x_SD.amax(1), x_SD.amin(1).neg_()).float()  # NaN and infinity pass through
+    good_S = (peak_S < math.inf).logical_and_(valid_S).float()
+    largest = (peak_S.nan_to_num_(0.0, 0.0, 0.0) * good_S).amax()
+    bounded = largest.clamp(TINY, 1.0 / TINY)
+    shrink = torch.frexp(bounded).mantissa / bounded  # a power of two changes no digit
     half = x_SD.dtype if x_SD.is_cuda and x_SD.dtype in (torch.bfloat16, torch.float16) else None
-    kept_SD = torch.nan_to_num(x_SD, 0.0, 0.0, 0.0)  # a copy in which zero times anything is zero
-    x_SD = kept_SD.float().mul_((good_S * shrink).unsqueeze(1))
-    count = good_S.sum()
+    # Zero times NaN is NaN: what was dropped becomes zero in the second pass.
+    x_SD = (x_SD * (good_S * shrink).unsqueeze(1)).nan_to_num_(0.0, 0.0, 0.0).float()
+    count, asked = torch.stack([good_S, valid_S.float()]).sum(1).unbind()
+    mean_D = x_SD.sum(0) / count.clamp_min(1.0)
+    centred_SD = torch.addr(x_SD, good_S, mean_D, alpha=-1)
+    norms_2S = torch.stack([torch.linalg.vector_norm(one, dim=1) for one in (x_SD, centred_SD)])
+    squares_2S = norms_2S.square()
+    energy_2 = squares_2S.sum(1)
+    # Centred rows of which so little is left are rounding: zero times, and once, the smallest share that is not.
+    nothing_2 = energy_2 <= torch.arange(2, device=energy_2.device) * (CONSTANT * energy_2[0])
     return Rows(
         x=x_SD,
+        centred=centred_SD,
         good=good_S,
         count=count,
-        asked=valid_S.sum(),
-        mean=x_SD.sum(0) / count.clamp_min(1.0),
-        square=torch.linalg.vector_norm(x_SD, dim=1).square(),
+        bad=count < (0.5 * asked).clamp_min(2.0),
+        mean=mean_D,
+        norms=norms_2S,
+        squares=squares_2S,
+        energy=energy_2,
+        nothing=nothing_2,
+        largest=largest,
+        shrink=shrink,
         native=x_SD.to(half) if half is not None else None,
     )

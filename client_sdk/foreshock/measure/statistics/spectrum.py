@@ -1,105 +1,111 @@
 """Prepared rows in; participation ratios, and the Gram matrix whose eigenvalues the host takes, out.
 
-Shape suffixes: S rows, D width (at most COLUMNS), M the smaller of the two.
+Shape suffixes: S rows, D width, M the smaller of the two; 2 uncentred and centred.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from foreshock.measure.eigenvalues import Shape
+from foreshock.measure.problems.gram import Gram
 
-from . import masked
 from .rows import Rows
 
-COLUMNS = 4096  # wider matrices are measured on this many columns, evenly spaced and always the same
 YIELDS = ("participation_ratio", "participation_ratio")  # uncentred, centred
-CONSTANT = 1e-10  # share of the energy below which centred rows are rounding
 ROUNDING = {torch.bfloat16: 2.0**-9, torch.float16: 2.0**-12}  # unit round-off; the arithmetic is float32
-FLOAT32 = 2.0**-25
+FLOAT32, TENSORFLOAT32 = 2.0**-25, 2.0**-12
 
 _half_product = getattr(torch.ops.aten.mm, "dtype", None)  # (half, half) -> float32 on CUDA, newer torch only
 
 
-def gram(rows: Rows, dtype: torch.dtype) -> tuple[Tensor, Tensor, Shape]:
-    """Participation ratios uncentred and centred, the payload for `eigenvalues.Spectrum`, and the payload's shape.
+@dataclass(frozen=True)
+class Product:
+    """A Gram matrix on the device, with what makes the uncentred one of the centred one or the other way round."""
+
+    matrix: Tensor  # [M, M]
+    first: Tensor  # [M]
+    second: Tensor  # [M]
+    scalars: Tensor  # count, energy, centred energy, factor
+    problem: Gram
+
+    def payload(self) -> Tensor:
+        """What the host needs, in one piece."""
+        return torch.cat([self.matrix.reshape(-1), self.first, self.second, self.scalars])
+
+    def of_mean(self) -> Tensor:
+        """What the mean contributes to the uncentred matrix."""
+        if not self.problem.dual:
+            return self.scalars[3] * self.first.unsqueeze(1) * self.second
+        cross = self.first.unsqueeze(1) * self.second
+        return cross + cross.t() + self.scalars[3] * self.second.unsqueeze(1) * self.second
+
+
+def gram(rows: Rows, dtype: torch.dtype) -> tuple[Tensor, Product]:
+    """Participation ratios uncentred and centred, and the Gram matrix of rows that were of this dtype.
 
     The Gram is taken of the centred rows, so a large mean costs no digits, and the uncentred one is that plus what the
     mean contributes. Half-precision rows on CUDA are multiplied as they are, exactly and with float32 sums, and the
     centred Gram is that less the contribution.
     """
-    x_SD, native_SD, mean_D, square_S = rows.x, rows.native, rows.mean, rows.square
-    if x_SD.shape[1] > COLUMNS:
-        kept = torch.arange(COLUMNS, device=x_SD.device).mul(x_SD.shape[1] / COLUMNS).long()
-        x_SD, mean_D = x_SD.index_select(1, kept), mean_D.index_select(0, kept)
-        native_SD = None if native_SD is None else native_SD.index_select(1, kept)
-        square_S = torch.linalg.vector_norm(x_SD, dim=1).square()
-    height, width = x_SD.shape
+    height, width = rows.x.shape
     dual = height < width
-    centred_SD = (x_SD - mean_D).mul_(rows.good.unsqueeze(1))
-    exact = native_SD is not None and _half_product is not None
-    shape = Shape(height, width, centred=not exact, rounding=ROUNDING.get(dtype, FLOAT32))
-    factor_SD = native_SD if native_SD is not None and exact else centred_SD
+    exact = rows.native is not None and _half_product is not None
+    factor_SD = rows.native if exact and rows.native is not None else rows.centred
     left, right = (factor_SD, factor_SD.t()) if dual else (factor_SD.t(), factor_SD)
     matrix_MM = (
         _half_product(left, right, torch.float32) if exact and _half_product is not None else left @ right
     )
 
-    along_S = centred_SD @ mean_D  # what each centred row has of the mean
-    mean_square = mean_D.square().sum()
-    if dual:
-        first, second, third = along_S, rows.good, mean_square
-    else:
-        first, second, third = mean_D, mean_D, rows.count
-    own = matrix_MM.square().sum()
-    if shape.centred:
-        uncentred = own + 2.0 * rows.count * along_S.square().sum() + (rows.count * mean_square).square()
-        centred = own
-    else:
-        uncentred = own
-        centred = (matrix_MM - _of_mean(first, second, third, dual)).square().sum()
-    energy = square_S.sum()
-    remaining_S = torch.linalg.vector_norm(centred_SD, dim=1).square()
-    remaining = remaining_S.sum()
-    ratios = torch.stack(
-        [
-            _participation(uncentred, square_S, rows.count, width).masked_fill(energy <= 0, 0.0),
-            _participation_centred(centred, remaining_S, rows.count, width).masked_fill(
-                remaining <= CONSTANT * energy, 0.0
-            ),
-        ]
+    mean_square = rows.mean.dot(rows.mean)
+    along_S = rows.centred @ rows.mean  # what each centred row has of the mean
+    first, second, third = (along_S, rows.good, mean_square) if dual else (rows.mean, rows.mean, rows.count)
+    product = Product(
+        matrix_MM,
+        first,
+        second,
+        torch.stack([rows.count.masked_fill(rows.bad, math.nan), *rows.energy.unbind(), third]),
+        Gram(height, width, centred=not exact, rounding=_rounding(dtype, rows.x)),
     )
-    enough = torch.stack([rows.count < 2, rows.count < 4])
-    ratios = masked.unless_mostly_bad(ratios.masked_fill(enough, math.nan), rows.asked, rows.count)
-    usable = masked.unless_mostly_bad(rows.count, rows.asked, rows.count)
-    scalars = torch.stack([usable, energy, remaining, third])
-    return ratios, torch.cat([matrix_MM.reshape(-1), first, second, scalars]), shape
+
+    own = torch.linalg.vector_norm(matrix_MM).square()
+    if exact:
+        other = torch.linalg.vector_norm(matrix_MM - product.of_mean()).square()
+        squares = (own, other)
+    else:
+        of_mean = rows.count * mean_square
+        other = torch.addcmul(own, rows.count, along_S.dot(along_S), value=2.0).addcmul_(of_mean, of_mean)
+        squares = (other, own)
+    ratios_2 = _participation(*squares, rows).clamp_(1.0, width).masked_fill_(rows.nothing, 0.0)
+    fewest_2 = torch.arange(2, 5, 2, device=ratios_2.device)  # rows, for an unbiased estimate
+    return ratios_2.masked_fill_((rows.count < fewest_2).logical_or_(rows.bad), math.nan), product
 
 
-def _of_mean(first: Tensor, second: Tensor, third: Tensor, dual: bool) -> Tensor:
-    if not dual:
-        return third * first.unsqueeze(1) * second
-    cross = first.unsqueeze(1) * second
-    return cross + cross.t() + third * second.unsqueeze(1) * second
+def _participation(uncentred: Tensor, centred: Tensor, rows: Rows) -> Tensor:
+    # Uncentred the average over pairs of different rows. Centred Himeno & Yamada 2014, with S = Gram/(n−1) and
+    # Q = Σ‖x_i − x̄‖⁴/(n−1), of which the factor that both estimates share is left out.
+    square_2, fourth_2 = rows.energy.square(), rows.squares.square().sum(1)
+    n = rows.count
+    pairs = n * (n - 1)
+    factor = torch.sub(pairs, n, alpha=2) + 1  # n² − 3n + 1
+    of_fourth = pairs * fourth_2[1]
+    upper_2 = torch.stack(
+        [square_2[0] - fourth_2[0], torch.addcmul(2.0 * centred - of_fourth, factor, square_2[1])]
+    )
+    lower_2 = torch.stack(
+        [uncentred - fourth_2[0], torch.addcmul(square_2[1] - of_fourth, factor + 1, centred)]
+    )
+    # Rows all but orthogonal: the lower estimate is zero or, by chance, less, and the width is the best that is left.
+    return (upper_2 / lower_2).masked_fill_(lower_2 <= 0, math.inf)
 
 
-def _participation(frobenius: Tensor, square_S: Tensor, count: Tensor, width: int) -> Tensor:
-    trace, fourth = square_S.sum(), square_S.square().sum()
-    return _ratio(trace * trace - fourth, frobenius - fourth, width)
-
-
-def _participation_centred(frobenius: Tensor, square_S: Tensor, n: Tensor, width: int) -> Tensor:
-    # Himeno & Yamada 2014 with S = Gram/(n−1) and Q = Σ‖x_i − x̄‖⁴/(n−1); the factor that both share cancels.
-    tr_s, tr_s2 = square_S.sum() / (n - 1), frobenius / (n - 1).square()
-    q = square_S.square().sum() / (n - 1)
-    squared_trace = 2 * tr_s2 + (n * n - 3 * n + 1) * tr_s * tr_s - n * q
-    trace_of_square = (n - 1) * (n - 2) * tr_s2 + tr_s * tr_s - n * q
-    return _ratio(squared_trace, trace_of_square, width)
-
-
-def _ratio(upper: Tensor, lower: Tensor, width: int) -> Tensor:
-    # Rows all but orthogonal: the estimate below is zero or, by chance, less, and the width is the best that is left.
-    return (upper / lower).masked_fill(lower <= 0, width).clamp(1.0, width)
+def _rounding(dtype: torch.dtype, x: Tensor) -> float:
+    if dtype in ROUNDING:
+        return ROUNDING[dtype]
+    coarse = (
+        x.is_cuda and torch.backends.cuda.matmul.allow_tf32
+    )  # the user's setting, which the product obeys
+    return TENSORFLOAT32 if coarse else FLOAT32

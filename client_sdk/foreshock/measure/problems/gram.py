@@ -1,0 +1,140 @@
+"""A Gram matrix of rows in; what is read of its spectrum, uncentred and centred, out. Needs numpy alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from .problem import Matrix, Payload
+from .spectrum import BINS, SMALLEST, Spectrum
+
+CONSTANT = 1e-10  # share of the energy below which centred rows are rounding
+SUMMED = 2.0**-23  # share of the largest eigenvalue below which float32 sums have left nothing
+DOUBLE = 1024  # side up to which eigenvalues are taken in float64; beyond it twice the time buys no digit that is shown
+
+_BOTH = ({"centered": "false"}, {"centered": "true"})
+_RAW, _CENTRED = _BOTH
+_BOTH_TOPS = [{**labels, "top": str(top)} for top in (1, 10) for labels in _BOTH]
+READINGS: tuple[tuple[str, Mapping[str, str]], ...] = (
+    *(("effective_rank", labels) for labels in _BOTH),
+    *(("effective_rank_normalized", labels) for labels in _BOTH),
+    *(("effective_rank_sigma", labels) for labels in _BOTH),
+    *(("stable_rank", labels) for labels in _BOTH),
+    *(("nuclear_rank", labels) for labels in _BOTH),
+    *(("numerical_rank", labels) for labels in _BOTH),
+    *(("top_share", labels) for labels in _BOTH_TOPS),
+    ("rankme", _RAW),
+    ("tail_rank", _RAW),
+    ("matrix_entropy", _RAW),
+    ("spectral_slope", _CENTRED),
+    ("condition_number", _CENTRED),
+)
+HISTOGRAM: tuple[tuple[str, Mapping[str, str]], ...] = tuple(
+    ("spectrum_histogram", {**_CENTRED, "log2_share": f"{SMALLEST * (1 - (index + 0.5) / BINS):.4f}"})
+    for index in range(BINS)
+)
+
+
+@dataclass(frozen=True)
+class Gram:
+    """The payload: the matrix, two vectors of its side, then count, energies and a factor.
+
+    >>> Gram(rows=500, width=8, centred=True, rounding=2.0**-25).side
+    8
+    """
+
+    NAME: ClassVar[str] = "gram"
+
+    rows: int
+    width: int
+    centred: bool  # the matrix is the Gram of the rows less their mean; else of the rows themselves
+    rounding: float  # unit round-off of the input
+    histogram: bool = False
+
+    @property
+    def side(self) -> int:
+        """Rows when there are fewer of them than columns: both Grams have the same non-zero spectrum."""
+        return min(self.rows, self.width)
+
+    @property
+    def dual(self) -> bool:
+        """The matrix is rows × rows."""
+        return self.rows < self.width
+
+    @property
+    def size(self) -> int:
+        """Values in a payload."""
+        return self.side * self.side + 2 * self.side + 4
+
+    @property
+    def readings(self) -> tuple[tuple[str, Mapping[str, str]], ...]:
+        """Statistic and labels of each number."""
+        return READINGS + HISTOGRAM if self.histogram else READINGS
+
+    @property
+    def answers(self) -> int:
+        """How many numbers come out."""
+        return len(self.readings)
+
+    def solve(self, payload: Payload) -> tuple[float, ...]:
+        """The readings in order: 0 for an all-zero matrix and, centred, for constant rows; NaN with fewer than two usable rows."""
+        side = self.side
+        flat = payload.astype(np.float64)
+        matrix = flat[: side * side].reshape(side, side)
+        first, second = flat[side * side :][:side], flat[side * (side + 1) :][:side]
+        count, energy, remaining, factor = (float(value) for value in flat[side * (side + 2) :][:4])
+        if math.isnan(count) or count < 2:
+            return (math.nan,) * self.answers
+        matrix = (matrix + matrix.T) / 2
+        of_mean = self._of_mean(first, second, factor)
+        other = matrix + of_mean if self.centred else matrix - of_mean
+        finely = remaining < 0.5 * energy  # a mean that outweighs the rest would drown it in float32
+        measured, derived = _eigenvalues(matrix, finely), _eigenvalues(other, finely)
+        floor = max(self._floor(count, energy), SUMMED * float(measured[-1]))
+        values = (derived, measured) if self.centred else (measured, derived)
+        nothing = (energy <= 0, remaining <= CONSTANT * energy)
+        raw, centred = (
+            Spectrum.of(np.zeros(1) if empty else one, floor)
+            for one, empty in zip(values, nothing, strict=True)
+        )
+        return self._read(raw, centred, math.log(min(count, self.width)))
+
+    def _read(self, raw: Spectrum, centred: Spectrum, most: float) -> tuple[float, ...]:
+        both = (raw, centred)
+        return (
+            *(one.rank() for one in both),
+            *(one.entropy() / most if most > 0 else (0.0 if one.total <= 0 else math.nan) for one in both),
+            *(one.sigma_rank() for one in both),
+            *(one.stable() for one in both),
+            *(one.nuclear() for one in both),
+            *(one.numerical() for one in both),
+            *(one.share(top) for top in (1, 10) for one in both),
+            raw.rankme(),
+            raw.tail_rank(),
+            raw.entropy(),
+            centred.slope(),
+            centred.condition(),
+            *(centred.histogram() if self.histogram else ()),
+        )
+
+    def _of_mean(self, first: Matrix, second: Matrix, factor: float) -> Matrix:
+        if not self.dual:
+            return factor * np.outer(first, second)
+        cross = np.outer(first, second)
+        return cross + cross.T + factor * np.outer(second, second)
+
+    def _floor(self, count: float, energy: float) -> float:
+        # Twice the edge of the spectrum that rounding alone would give (Bai–Yin): what lies below is not the data's.
+        cell = math.sqrt(max(energy, 0.0) / (count * self.width))
+        return (2 * self.rounding * cell * (math.sqrt(count) + math.sqrt(self.width))) ** 2
+
+
+def _eigenvalues(matrix: Matrix, finely: bool) -> Matrix:
+    """In rising order."""
+    if not finely and len(matrix) > DOUBLE:
+        matrix = matrix.astype(np.float32)
+    return np.linalg.eigvalsh(matrix).astype(np.float64)

@@ -170,9 +170,6 @@ def test_after_close_a_compiled_graph_runs_on_and_records_nothing(measured: list
     assert measured == []
 
 
-@pytest.mark.skipif(
-    not hasattr(torch.compiler, "is_exporting"), reason="torch before 2.7 does not say that it exports"
-)
 @pytest.mark.parametrize("strict", [True, False])
 def test_an_exported_model_does_not_carry_the_monitor(strict: bool) -> None:
     instruments = Instruments(every={"activations": 1}, on_row=lambda row: None)

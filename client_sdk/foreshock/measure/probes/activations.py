@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 Pick = Callable[[nn.Module, Any, Any], tuple[Sequence[Tensor], bool]]
 """A module, its arguments and its output in; the tensors to show, none to let the call pass, and whether it trains, out."""
 
-_is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", lambda: False)
+_is_exporting: Callable[[], bool]
+if hasattr(torch.compiler, "is_exporting"):
+    _is_exporting = torch.compiler.is_exporting
+else:  # torch before 2.7
+    from torch.export import _trace
+
+    _is_exporting = lambda: getattr(_trace, "_EXPORT_FLAGS", None) is not None
 
 
 class Hook:

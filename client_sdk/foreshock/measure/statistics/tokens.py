@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from . import masked, picking
+from . import fused, masked, picking
 from .online import Divergence, Sizes, Softmax
 
 # Values of one chunk. On a CPU they and what is made of them stay in the cache; on a GPU they outlast a launch.
@@ -54,6 +54,10 @@ def scan(
     if count == 0:
         kinds = 4 + 2 * squares + 4 * sizes + (actions is not None)
         return logits.new_empty((kinds, 0), dtype=torch.float32)
+    if fused.suits(logits):
+        found = fused.scan(logits, rows_S, count, squares=squares, sizes=sizes, actions=actions)
+        if found is not None:
+            return found
     merged = picking.matrix(logits)
     if merged is not None:
         logits = merged
@@ -68,7 +72,10 @@ def scan(
                 size.add(x)
             softmax.add(x, owned=owned or x is not chunk)
         found = softmax.finish()
-        parts.append(found if size is None else torch.cat([found, size.finish()]))
+        if size is not None:
+            bad = found.select(0, 0) != found.select(0, 0)
+            found = torch.cat([found, size.finish().masked_fill(bad, math.nan)])
+        parts.append(found)
     found = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
     if actions is not None:
         chosen_N = picking.entry(logits, rows_S, actions) - found.select(0, 3)
@@ -97,6 +104,10 @@ def compare(
     count = picking.count(p) if rows_S is None else rows_S.shape[0]
     if count == 0:
         return p.new_empty((3, 0), dtype=torch.float32)
+    if fused.suits(p, q):
+        found = fused.compare(p, q, rows_S, count)
+        if found is not None:
+            return found
     both = [picking.matrix(logits) for logits in (p, q)]
     if both[0] is not None and both[1] is not None:
         p, q = both[0], both[1]

@@ -131,7 +131,7 @@ def test_a_place_reads_what_the_module_returned(recorded: Recorded) -> None:
     model(feedforward.features())
     values = recorded.step()
     x = seen[0]
-    expected, _, _ = representation.measure({"x": x, "valid": torch.ones(len(x), dtype=torch.bool)})
+    expected, *_ = representation.measure({"x": x, "valid": torch.ones(len(x), dtype=torch.bool)})
     for spec, value in zip(representation.series("1"), expected.tolist(), strict=True):
         assert values[spec.key] == value
 
@@ -296,9 +296,7 @@ def test_under_autocast_the_output_s_own_type_is_read_and_arithmetic_is_float32(
         model(feedforward.features())
     values = recorded.step()
     assert seen[0].dtype == torch.bfloat16
-    expected, _, _ = representation.measure(
-        {"x": seen[0], "valid": torch.ones(len(seen[0]), dtype=torch.bool)}
-    )
+    expected, *_ = representation.measure({"x": seen[0], "valid": torch.ones(len(seen[0]), dtype=torch.bool)})
     key = "participation_ratio{centered=true,place=fc2}"
     assert values[key] == expected[[s.key for s in representation.series("fc2")].index(key)].item()
 

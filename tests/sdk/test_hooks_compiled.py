@@ -82,7 +82,7 @@ def test_hooks_fire_in_every_due_step_of_one_unbroken_graph(measured: list[str])
     train(twin, eager, 1)
     eager.close(0)
     first = [row for row in rows if row.step == 0]
-    assert values(first) == pytest.approx(values(eager_rows), rel=1e-4, abs=1e-5)
+    assert values(first) == pytest.approx(values(eager_rows), rel=1e-3, abs=1e-5, nan_ok=True)
 
 
 @pytest.mark.slow
@@ -100,9 +100,9 @@ def test_the_default_compiler_keeps_the_op_and_its_numbers(measured: list[str]) 
     read = values(rows)
     for module, place in ((model[:2], "1"), (model[:5], "4")):
         x = module(feedforward.features(40)).detach()
-        expected, _, _ = representation.measure({"x": x, "valid": torch.ones(40, dtype=torch.bool)})
+        expected, *_ = representation.measure({"x": x, "valid": torch.ones(40, dtype=torch.bool)})
         for spec, value in zip(representation.series(place), expected.tolist(), strict=True):
-            assert read[spec.key] == pytest.approx(value, rel=1e-4, abs=1e-5), spec.key
+            assert read[spec.key] == pytest.approx(value, rel=1e-4, abs=1e-5, nan_ok=True), spec.key
 
 
 def test_compiled_training_computes_what_it_computes_without_hooks() -> None:

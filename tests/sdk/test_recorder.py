@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -153,7 +154,36 @@ def test_work_that_fails_leaves_nan_is_counted_and_costs_nothing_else(bench: Ben
     assert np.isnan(columns["b"][0][1])
     assert (columns["a"], columns["loss"]) == ([(0, 1.0)], [(0, 1.0)])
     assert faults() == {"finishing a statistic": 1}
-    assert columns["foreshock_faults"][-1][1] == 1.0
+    bench.log(1, loss=1.0)
+    assert bench.columns()["foreshock_faults"][-1][1] == 1.0
+
+
+class Slow:
+    """Work that takes as long as the test wants."""
+
+    def __init__(self) -> None:
+        self.may_end = threading.Event()
+
+    def finish(self, solve: Solve | None = None) -> Mapping[int, float]:
+        assert self.may_end.wait(20)
+        return {0: 7.0}
+
+
+def test_work_that_takes_long_holds_up_no_row_behind_it_and_is_awaited_by_a_flush(
+    bench: Bench, eventually: Callable[..., None]
+) -> None:
+    frame, slow = FrameSpec((SeriesSpec("a", "x"),)), Slow()
+    for step in range(3):
+        row = StepRow(step, 0.0, frame, np.array([np.nan], np.float32), (slow,))
+        bench.recorder.put(row, 1)
+        bench.log(step, loss=1.0)
+    eventually(lambda: bench.recorder.seq > 0, 5)
+    assert not bench.recorder.flush(0.2)
+    bench._records += bench.spool.read()
+    assert sum(record.readings for record in bench._records) >= 3  # the loss of each step
+    assert bench.recorder.give_up() == 3  # what is not finished is not recorded
+    slow.may_end.set()
+    assert bench.columns()["a"] == [(0, 7.0), (1, 7.0), (2, 7.0)]
 
 
 def test_a_queue_that_nobody_empties_drops_its_oldest_rows_and_counts_them() -> None:

@@ -1,4 +1,4 @@
-"""Rows -> the records of a block: host work done, frames numbered, what the monitor itself cost measured beside them."""
+"""Rows -> the records of a block: frames numbered, what the monitor itself cost measured beside them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from foreshock.guard import faults, guard
+from foreshock.guard import faults
 from foreshock.losses import Losses
 from foreshock.series import FrameSpec, SeriesSpec
 from foreshock.spool.segment import Kind, Record
@@ -19,7 +19,6 @@ from .blocks import Groups, HostFrames
 from .wire import FrameNumbers, Values, pack_block, pack_frames
 
 if TYPE_CHECKING:
-    from foreshock.measure.problems.problem import Solve
     from foreshock.measure.finish import StepRow
 
 MONITOR = FrameSpec(
@@ -45,7 +44,6 @@ MONITOR = FrameSpec(
         ),
     )
 )
-_FINISHING = guard("finishing a statistic")
 
 
 class HostRow(NamedTuple):
@@ -77,7 +75,6 @@ class Packer:
         *,
         device_drops: Callable[[], int] = lambda: 0,
         other_seconds: Callable[[], float] = lambda: 0.0,
-        solve: Solve | None = None,
     ) -> None:
         self.seq = 0
         self.packed = 0  # readings in the blocks so far
@@ -86,7 +83,6 @@ class Packer:
         self._device_drops = device_drops
         self._device_drops_counted = 0
         self._other_seconds = other_seconds  # CPU time of our other threads and processes
-        self._solve = solve
         self._numbers = FrameNumbers()
         self._host_frames = HostFrames(losses, writer.labels)
         self._relabelled: dict[FrameSpec, FrameSpec] = {}
@@ -107,21 +103,14 @@ class Packer:
         return self._device.readings + self._host.readings
 
     def add(self, row: HostRow | StepRow) -> None:
-        """One row, its host work done first."""
+        """One row, its host work done."""
         if isinstance(row, HostRow):
             self._steps += 1
             self._last = row
             for frame, numbers, absent in self._host_frames.split(row.logged):
                 self._add(self._host, frame, row, numbers, absent, alone=len(frame.series) == 1)
             return
-        values = row.values
-        if row.pending:
-            values = values.copy()
-            for work in row.pending:
-                with _FINISHING:  # what it does not deliver stays NaN, as when its input was not finite
-                    for position, value in work.finish(self._solve).items():
-                        values[position] = value
-        self._add(self._device, self._labelled(row.frame), row, values, None, alone=False)
+        self._add(self._device, self._labelled(row.frame), row, row.values, None, alone=False)
 
     def pack(self) -> list[Record]:
         """What was gathered, as a block, after the definitions that it uses for the first time."""

@@ -14,6 +14,7 @@ from foreshock.losses import Losses
 from foreshock.spool.segment import Kind, Record
 from foreshock.spool.spool import Spool
 
+from .finisher import Finisher
 from .packing import HostRow, Packer, Writer
 from .spectrometer import Spectrometer
 
@@ -55,9 +56,9 @@ class Recorder:
             writer,
             losses,
             device_drops=device_drops,
-            other_seconds=lambda: sender_seconds() + self._spectrometer.seconds,
-            solve=self._spectrometer.solve,
+            other_seconds=lambda: sender_seconds() + self._spectrometer.seconds + self._finisher.seconds,
         )
+        self._finisher = Finisher(self._spectrometer.solve, self._finished)
         self._emitted_at = time.monotonic()
 
         self._queue: deque[tuple[HostRow | StepRow, int]] = deque()
@@ -67,6 +68,9 @@ class Recorder:
         self._rows = 0  # taken so far
         self._hurry = threading.Event()  # to flush, or to close
         self._flushes: deque[threading.Event] = deque()
+        self._awaited: list[
+            tuple[threading.Event, int]
+        ] = []  # flushes, and how many rows must be finished for each
         self._state: str | None = None  # once closing
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._work, name="foreshock-recorder", daemon=True)
@@ -134,21 +138,31 @@ class Recorder:
         with guard("opening the spool"):
             self._open()
         while True:
-            self._hurry.wait(FIRST_SECONDS if self._rows < FIRST_ROWS else BLOCK_SECONDS)
+            soon = self._rows < FIRST_ROWS or self._awaited or self._state is not None
+            self._hurry.wait(FIRST_SECONDS if soon else BLOCK_SECONDS)
             self._hurry.clear()  # before looking at anything that comes with a call
             state, flushes = self._state, [self._flushes.popleft() for _ in range(len(self._flushes))]
             with guard("recording"):
                 self._record(self._take())
-            self._recorded = self._taken
-            if state is not None:
+            self._recorded = self._taken - self._finisher.readings
+            self._awaited += [(flushed, self._finisher.accepted) for flushed in flushes]
+            if state is not None and not self._finisher.readings:
                 with guard("closing the spool"):
                     self._close(state)
                 with guard("ending the process for eigenvalues"):
+                    self._finisher.close()
                     self._spectrometer.close()
                 break
-            for flushed in flushes:
-                flushed.set()
+            for flushed, accepted in self._awaited:
+                if accepted <= self._finisher.delivered:
+                    flushed.set()
+            self._awaited = [one for one in self._awaited if not one[0].is_set()]
         self._done.set()
+
+    def _finished(self) -> None:
+        """Nothing is left to finish; called by another thread."""
+        if self._awaited or self._state is not None:
+            self._hurry.set()
 
     def _take(self) -> list[tuple[HostRow | StepRow, int]]:
         """The rows that are waiting now."""
@@ -181,7 +195,10 @@ class Recorder:
         self._wake_sender()
 
     def _record(self, rows: list[tuple[HostRow | StepRow, int]]) -> None:
-        for row, readings in rows:
+        for row, readings in [*rows, *self._finisher.take()]:
+            if not isinstance(row, HostRow) and row.pending:
+                self._finisher.put(row, readings)  # seconds, for a large matrix: nobody waits for it
+                continue
             kept = False
             with guard("recording a row"):
                 self._packer.add(row)

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 from .guard import guard
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from .run import Run
 
 _POLICY, _FEATURES, _VIEWS = guard("observe.policy"), guard("observe.features"), guard("observe.views")
+_ROUTER, _PATHWAYS, _CODES = guard("observe.router"), guard("observe.pathways"), guard("observe.codes")
+_LATENTS, _SAMPLES = guard("observe.latents"), guard("observe.samples")
 
 
 class Observers:
@@ -72,3 +76,102 @@ class Observers:
                 from .measure.shown import views
 
                 views.show(session.instruments().sites, z1, z2, name=name)
+
+    def router(
+        self,
+        name: str,
+        logits: Tensor,
+        *,
+        mask: Tensor | None = None,
+        top_k: int = 2,
+        chosen: Tensor | None = None,
+        tasks: Tensor | None = None,
+        dropped: Tensor | float | None = None,
+        capacity: float | None = None,
+    ) -> None:
+        """A router of a mixture of experts, logits [tokens, experts] or [batch, tokens, experts]: load, dead experts, indecision.
+
+        `chosen` [tokens, choices] the experts by number, where they are not the `top_k` largest logits; `tasks` the number of
+        each token's or sequence's task; `dropped` true where a token or a choice was not served, or how many tokens that
+        were; or `capacity`, how many choices one expert serves. Routers that `watch` recognises need none of this.
+        """
+        if (session := self._run.session) is not None:
+            with _ROUTER:
+                from .measure.shown import router
+
+                router.show(
+                    session.instruments().sites,
+                    name,
+                    logits,
+                    mask=mask,
+                    top_k=top_k,
+                    chosen=chosen,
+                    tasks=tasks,
+                    dropped=dropped,
+                    capacity=capacity,
+                )
+
+    def pathways(
+        self,
+        name: str,
+        chosen: Tensor | Sequence[Tensor],
+        *,
+        mask: Tensor | None = None,
+        weights: Tensor | Sequence[Tensor] | None = None,
+        embeddings: Tensor | Sequence[Tensor] | None = None,
+    ) -> None:
+        """The experts that the tokens of a fixed set of samples chose, [layers, tokens, choices]: how far pathways lie apart.
+
+        With `embeddings` [layers, experts, width], such as the routers' weights, also how much each pathway winds; `weights`
+        [layers, tokens, choices] of the chosen experts in their mixture.
+        """
+        if (session := self._run.session) is not None:
+            with _PATHWAYS:
+                from .measure.shown import pathways
+
+                pathways.show(
+                    session.instruments().sites,
+                    name,
+                    chosen,
+                    mask=mask,
+                    weights=weights,
+                    embeddings=embeddings,
+                )
+
+    def codes(
+        self,
+        name: str,
+        indices: Tensor,
+        *,
+        size: int,
+        mask: Tensor | None = None,
+        gradient: Tensor | None = None,
+    ) -> None:
+        """The codes that a vector quantiser of `size` codes chose, in any shape: usage, perplexity, dead codes.
+
+        `gradient` is that of the codebook after backward, [size, width]. One call per codebook: residual quantisers have one
+        for each level. Quantisers that `watch` recognises need none of this.
+        """
+        if (session := self._run.session) is not None:
+            with _CODES:
+                from .measure.shown import codes
+
+                codes.show(
+                    session.instruments().sites, name, indices, size=size, mask=mask, gradient=gradient
+                )
+
+    def latents(self, name: str, mean: Tensor, log_variance: Tensor, *, mask: Tensor | None = None) -> None:
+        """The posterior of a variational model, means and ln σ² [batch, width]: which dimensions say anything."""
+        if (session := self._run.session) is not None:
+            with _LATENTS:
+                from .measure.shown import latents
+
+                latents.show(session.instruments().sites, name, mean, log_variance, mask=mask)
+
+    def samples(self, name: str, features: Tensor, *, reference: Tensor | None = None) -> None:
+        """Features of generated samples [samples, width]: how different they are; with a `reference`, how they cover it."""
+        if (session := self._run.session) is not None:
+            with _SAMPLES:
+                from .measure.shown import samples
+
+                samples.show(session.instruments().sites, name, features, reference=reference)

@@ -1,13 +1,19 @@
-"""The token-entropy pass: ours against the formulas that verl and TRL publish, time and error against float64.
+"""The token-entropy pass: ours against the formulas that verl and TRL publish; time, memory, and error against float64.
 
-Ours returns entropy, varentropy, top-1 probability and log-sum-exp; the others entropy alone. All three are plain PyTorch in
-one process, on one thread where it is the CPU's turn, so that other work on the machine disturbs least. The two formulas are written here from their definition: verl's lse − Σ softmax·logit in the dtype of the logits,
-and the same on float32 chunks of 2048 rows; TRL's −Σ exp(lp)·lp in the dtype of the logits, on chunks of 128 rows.
+Ours returns entropy, varentropy, top-1 probability and log-sum-exp, and where it says so also the two sums of squares; the
+others entropy alone. On the CPU all are plain PyTorch on one thread, so that other work on the machine disturbs least; on a
+GPU ours is its fused kernel. The two formulas are written here from their definition: verl's lse − Σ softmax·logit in the
+dtype of the logits, and the same on float32 chunks of 2048 rows; TRL's −Σ exp(lp)·lp in the dtype of the logits, on chunks of
+128 rows. Memory is what a call needs beside the logits at its worst moment: on the CPU the peak of a process's resident pages
+over what it held before, in a process that does nothing else (`peak.py`); on a GPU what the allocator counted.
 """
 
 from __future__ import annotations
 
+import json
 import math
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +30,11 @@ VOCABULARY = 151_936
 def ours(logits_NV: Tensor) -> Tensor:
     """Entropy per token, among three more."""
     return tokens.scan(logits_NV)[0]
+
+
+def ours_with_squares(logits_NV: Tensor) -> Tensor:
+    """The same, among five more."""
+    return tokens.scan(logits_NV, squares=True)[0]
 
 
 def verl(logits_NV: Tensor) -> Tensor:
@@ -47,6 +58,7 @@ def trl(logits_NV: Tensor) -> Tensor:
 
 SUBJECTS: dict[str, Callable[[Tensor], Tensor]] = {
     "foreshock": ours,
+    "foreshock, with sums of squares": ours_with_squares,
     "verl formula": verl,
     "verl formula, float32 chunks": verl_chunked,
     "TRL formula": trl,
@@ -90,6 +102,7 @@ def run(folder: Path, quick: bool) -> list[Measure]:
                 where = f"{count} x {vocabulary} {str(dtype).removeprefix('torch.')} logits, {device.type}"
                 if kind == "typical":
                     measures.append(_times(f"entropy of {where}", given, rounds))
+                    measures.append(_memory(f"entropy of {where}: memory at the peak", given))
                 measures.append(_errors(f"entropy of {where}: largest error against float64, {kind}", given))
     return measures
 
@@ -105,6 +118,31 @@ def _times(what: str, logits: Tensor, rounds: int) -> Measure:
             if turn:  # the first one warms up
                 measure.add(subject, (time.perf_counter() - began) * 1e3)
     return measure
+
+
+def _memory(what: str, logits: Tensor) -> Measure:
+    measure = Measure(what, "MiB", "lower")
+    for subject, size in (_on_gpu if logits.is_cuda else _on_cpu)(logits).items():
+        measure.add(subject, size / 2**20)
+    return measure
+
+
+def _on_gpu(logits: Tensor) -> dict[str, int]:
+    found = {}
+    for subject, entropy in SUBJECTS.items():
+        entropy(logits[:2])  # whatever is set up once
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        entropy(logits)
+        found[subject] = torch.cuda.max_memory_allocated() - before
+    return found
+
+
+def _on_cpu(logits: Tensor) -> dict[str, int]:
+    dtype = str(logits.dtype).removeprefix("torch.")
+    command = [sys.executable, "-m", "tests.bench.peak", dtype, *map(str, logits.shape)]
+    found: dict[str, int] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    return found
 
 
 def _errors(what: str, logits: Tensor) -> Measure:

@@ -48,7 +48,7 @@ def test_a_file_says_machine_and_date_and_one_row_per_subject(logits: tuple[str,
         by_what.setdefault(row["what"], []).append(row["subject"])
     for subjects in by_what.values():
         assert subjects[0] == "foreshock"
-        assert len(set(subjects)) == len(subjects) == 4
+        assert len(set(subjects)) == len(subjects) == 5
 
 
 def test_the_ratios_of_every_pair_are_printed_last(logits: tuple[str, dict[str, Any]]) -> None:

@@ -136,14 +136,14 @@ class Held(TorchDispatchMode):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_what_is_made_on_the_way_is_a_few_chunks(dtype: torch.dtype) -> None:
     logits = noise(64, 5000).to(dtype)
-    chunk = 10_000 * 4  # bytes in float32
+    chunk = 10_000 * 4 + 1024  # bytes in float32, and some numbers per row
     for rows in (None, torch.arange(64)):
         with Held() as held:
             tokens.scan(logits, rows, elements=10_000)
-        assert 2 * chunk <= held.most <= 3 * chunk
+        assert chunk < held.most <= 3 * chunk
         with Held() as held:
             tokens.scan(logits, rows, squares=True, sizes=True, elements=10_000)
-        assert held.most <= 4 * chunk
+        assert held.most <= 5 * chunk
     with Held() as held:
         tokens.compare(logits, logits, elements=10_000)
     assert held.most <= 8 * chunk

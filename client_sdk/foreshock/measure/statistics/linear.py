@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from . import picking
-from .online import Softmax
+from .online import Rooms, Softmax
 
 # Logits of one chunk, and on a CPU also weights copied to float32. A GPU is given enough to do in one launch.
 ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 24}
@@ -51,7 +51,7 @@ def scan(
         elements = ELEMENTS[hidden.device.type]
     vocabulary = weight.shape[0]
     width = max(1, min(vocabulary, elements // max(count, hidden.shape[-1], 1)))
-    softmax = Softmax(squares=squares)
+    softmax = Softmax(Rooms(), squares=squares)
     chosen_S = None
     if actions is not None:
         chosen_S = torch.full_like(actions, math.nan, dtype=torch.float32)

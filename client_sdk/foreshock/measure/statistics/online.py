@@ -17,27 +17,41 @@ LOG2E = math.log2(math.e)  # torch has a faster exp2 than exp on some processors
 EMPTY = "logits have an empty last dimension; pass [tokens, vocabulary]"
 
 
+class Rooms:
+    """Memory that one chunk after another is worked on in: asking the allocator each time can cost more than the work."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, Tensor] = {}
+
+    def take(self, name: str, like_RC: Tensor) -> Tensor:
+        """Float32 memory of that shape; what it held under this name is gone."""
+        count = like_RC.numel()
+        held = self._held.get(name)
+        if held is None or held.numel() < count:
+            held = self._held[name] = torch.empty(count, dtype=torch.float32, device=like_RC.device)
+        return held.narrow(0, 0, count).view(like_RC.shape)
+
+
 class Softmax:
     """Of R rows: the maximum, Σw, Σwy and Σwy² with y = logit − maximum and w = exp(y); Σw² and Σw²y where asked for."""
 
-    def __init__(self, *, squares: bool = False) -> None:
+    def __init__(self, rooms: Rooms, *, squares: bool = False) -> None:
+        self._rooms = rooms
         self._squares = squares
         self._so_far: tuple[Tensor, list[Tensor]] | None = None  # the maximum, and the sums about it
 
-    def add(self, chunk_RC: Tensor, *, owned: bool = False) -> None:
-        """Take in these columns. A chunk that is ``owned`` may be written over: nobody reads it again."""
-        x_RC = chunk_RC.float()
+    def add(self, x_RC: Tensor, *, owned: bool) -> None:
+        """Take in these columns, in float32. If they are ``owned`` they may be written over: nobody reads them again."""
         top_R = x_RC.amax(1)
         if self._so_far is not None:
             top_R = torch.maximum(self._so_far[0], top_R)
         centre_R = _centre(top_R)
         column = centre_R.unsqueeze(1)
-        y_RC = x_RC.sub_(column) if owned or x_RC is not chunk_RC else x_RC - column
-        y_RC.clamp_min_(NOTHING)
-        w_RC = y_RC.mul(LOG2E).exp2_()
+        y_RC = torch.sub(x_RC, column, out=x_RC if owned else self._rooms.take("y", x_RC)).clamp_min_(NOTHING)
+        w_RC = torch.mul(y_RC, LOG2E, out=self._rooms.take("w", x_RC)).exp2_()
         sums, squared = [w_RC.sum(1)], []
         if self._squares:
-            square_RC = w_RC * w_RC
+            square_RC = torch.mul(w_RC, w_RC, out=self._rooms.take("w²", x_RC))
             squared = [square_RC.sum(1), square_RC.mul_(y_RC).sum(1)]
         sums += [w_RC.mul_(y_RC).sum(1), w_RC.mul_(y_RC).sum(1), *squared]
         if self._so_far is not None:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from . import fused, masked, picking
-from .online import Divergence, Sizes, Softmax
+from .online import Divergence, Rooms, Sizes, Softmax
 
 # Values of one chunk. On a CPU they and what is made of them stay in the cache; on a GPU they outlast a launch.
-ELEMENTS = {"cpu": 3 << 17, "cuda": 1 << 22}
+ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 22}
 
 PERCENTILES = (5, 25, 50, 80, 95, 99)
 LEVELS = tuple(percentile / 100 for percentile in PERCENTILES)
@@ -63,14 +63,15 @@ def scan(
         logits = merged
     elif rows_S is None:
         rows_S = torch.arange(count, device=logits.device)
-    parts = []
+    parts, rooms = [], Rooms()
     for top, rows, width in _steps(logits, count, columns, elements):
-        softmax, size = Softmax(squares=squares), Sizes() if sizes else None
+        softmax, size = Softmax(rooms, squares=squares), Sizes() if sizes else None
         for chunk, owned in _chunks(logits, rows_S, top, rows, width):
-            x = chunk.float()
+            if chunk.dtype != torch.float32:
+                chunk, owned = rooms.take("x", chunk).copy_(chunk), True
             if size is not None:
-                size.add(x)
-            softmax.add(x, owned=owned or x is not chunk)
+                size.add(chunk)
+            softmax.add(chunk, owned=owned)
         found = softmax.finish()
         if size is not None:
             bad = found.select(0, 0) != found.select(0, 0)

@@ -1,4 +1,4 @@
-"""The ring's primitives on a CUDA device: persistent buffers, pinned mirrors, events, one side stream for copies."""
+"""What the ring and the stopwatch need of a CUDA device: persistent buffers, pinned mirrors, events, a side stream for copies."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .collector import Event
+from .stopwatch import TimedEvent
 
 
 class CudaPrimitives:
@@ -37,6 +38,23 @@ class CudaPrimitives:
             for host, device in pairs:
                 host.copy_(device, non_blocking=True)
             done.record(self._side)
+
+    def capturing(self) -> bool:
+        return torch.cuda.is_current_stream_capturing()
+
+
+class CudaTiming:
+    """One device's side of `stopwatch.Stopwatch`."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def timed_event(self) -> TimedEvent:
+        made: TimedEvent = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return made
+
+    def main_stream(self) -> Any:
+        return torch.cuda.current_stream(self._device)
 
     def capturing(self) -> bool:
         return torch.cuda.is_current_stream_capturing()

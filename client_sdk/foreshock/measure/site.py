@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -12,32 +11,15 @@ from torch import Tensor
 
 from foreshock.series import SeriesSpec
 
-
-class Spending:
-    """Adds up the seconds of the blocks that it surrounds; of nested ones the outermost counts."""
-
-    __slots__ = ("_began", "_depth", "seconds")
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._depth = 0
-        self._began = 0.0
-
-    def __enter__(self) -> None:
-        if self._depth == 0:
-            self._began = time.perf_counter()
-        self._depth += 1
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._depth -= 1
-        if self._depth == 0:
-            self.seconds += time.perf_counter() - self._began
+from .governor import Governor
+from .spending import Spending
+from .turns import Turns
 
 
 class Clock:
-    """What all sites of one run share: the open step, which kinds are due in it, who has recorded, what it cost."""
+    """What all sites of one run share: the open step, whose turn it is in it, who has recorded, what it cost."""
 
-    def __init__(self, every: Mapping[str, int]) -> None:
+    def __init__(self, every: Mapping[str, int], governor: Governor | None = None) -> None:
         for kind, period in every.items():
             if period < 0:
                 raise ValueError(
@@ -47,24 +29,53 @@ class Clock:
         self.opened = (
             0  # steps opened since the start, not the user's step number: a resumed run begins with a record
         )
-        self.recorded: dict[Site, bool] = {}  # -> whether the recorded call belonged to training
         self.spending = Spending()
+        self.recorded = Recorded(self.spending)  # -> whether the recorded call belonged to training
+        self.governor = governor
+        self.turns = Turns(self.every, governor)
+        if governor is not None:
+            governor.governs(self.turns)
+        self.passed = 0  # calls of the open step that were none to record
+        self.passing = 0.0  # seconds that such a call takes
+        self._let_pass = 0.0  # seconds of earlier ones
+        self._device = 0.0  # seconds of the device beyond those of the host
+        self.paused = False
         self.closed = False
 
     @property
     def seconds(self) -> float:
-        """Spent on the training thread so far."""
-        return self.spending.seconds
+        """Taken from the training so far: of its thread, and of its device where that took longer."""
+        return self.spending.seconds + self._let_pass + self._device
 
     def due(self, kind: str) -> bool:
-        """True when sites of this kind record in the open step."""
-        period = self.every[kind]
-        return period > 0 and self.opened % period == 0
+        """True when a site of this kind may record in the open step."""
+        return not self.paused and self.turns.awaited(kind, self.opened)
 
-    def advance(self) -> None:
-        """Close the open step: nobody has recorded in the next one yet."""
+    def advance(self, elsewhere: float = 0.0) -> None:
+        """Close the open step: nobody has recorded in the next one yet. ``elsewhere``: our seconds outside the sites so far."""
+        turns = list(dict.fromkeys(site.turn for site in self.recorded))
+        self._let_pass += self.passed * self.passing
+        self.passed = 0
+        late = [] if self.spending.stopwatch is None else list(self.spending.stopwatch.passed())
+        self._device += sum(seconds for _, seconds in late)
+        if self.governor is not None:
+            host = self.spending.seconds + self._let_pass + elsewhere
+            self.governor.close(turns, host, self.spending.billed, late)
         self.opened += 1
+        self.turns.close(turns, self.opened)
         self.recorded.clear()
+
+
+class Recorded(dict["Site", bool]):
+    """The sites that have recorded in the open step; what led there since the last bill is theirs to pay."""
+
+    def __init__(self, spending: Spending) -> None:
+        super().__init__()
+        self._spending = spending
+
+    def __setitem__(self, site: Site, trained: bool) -> None:
+        super().__setitem__(site, trained)
+        self._spending.settle(site.turn)
 
 
 class Site:
@@ -88,6 +99,7 @@ class Site:
         self.specs = tuple(specs)
         self.measure = measure
         self.clock = clock
+        self.turn = clock.turns.of(kind, clock.opened)
         self.row = _new_row(len(self.specs), device)
         self.index = -1  # given by the registry in op.py
         self.calls = 0  # heartbeat: a hook that a compiled graph ignores leaves this at zero
@@ -97,11 +109,13 @@ class Site:
     def wanted(self, trained: bool) -> bool:
         """True when this call is to be recorded; counts the call either way."""
         self.calls += 1
-        if self.off or self.clock.closed or not self.clock.due(self.kind):
+        clock = self.clock
+        if not self.turn.open or self.off or clock.paused or clock.closed:
+            clock.passed += 1
             return False
         if torch._C._current_graph_task_id() != -1:  # inside backward: a checkpoint's recomputation
             return False
-        before = self.clock.recorded.get(self)
+        before = clock.recorded.get(self)
         if trained:
             self.trains = True
             return not before  # a rollout recorded earlier in this step gives way
@@ -110,6 +124,7 @@ class Site:
     def take(self, tensors: Sequence[Tensor], row: Tensor, trained: bool) -> None:
         """Measure into ``row`` (the site's own, or what a compiled graph keeps in its stead)."""
         with self.clock.spending, torch.no_grad(), full_precision(row.device.type):
+            self.clock.spending.bill(self.turn)
             values = self.measure(tensors)
             if values.device == row.device:
                 row.copy_(values)

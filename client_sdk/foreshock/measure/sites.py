@@ -12,10 +12,12 @@ from torch import Tensor
 from foreshock.config import EVERY
 from foreshock.series import SeriesSpec
 
+from .governor import Governor
 from .op import forget, observe, register
 from .probes.embeddings import Embeddings
 from .site import Clock, Site
 from .spectra import Spectra
+from .stopwatch import Stopwatch
 from .transfer import moved
 
 SEED = 0x5E15  # of the private generators: the user's random numbers are never touched
@@ -30,11 +32,12 @@ class Sites:
         every: Mapping[str, int],
         labels: tuple[tuple[str, str], ...],
         spectra: Callable[[Clock], Spectra],
+        governor: Governor | None = None,
     ) -> None:
         unknown = set(every) - set(EVERY)
         if unknown:
             raise ValueError(f"every names {sorted(unknown)}; it can name {sorted(EVERY)}")
-        self.clock = Clock({**EVERY, **every})
+        self.clock = Clock({**EVERY, **every}, governor)
         self.spectra = spectra(self.clock)
         self._labels = labels
         self._sites: dict[object, Site] = {}
@@ -58,6 +61,7 @@ class Sites:
         site = self._sites.get(key)
         if site is None:
             site = self._sites[key] = self._new(place, kind, self.named(specs()), measure, device)
+        self.clock.spending.bill(site.turn)
         return site
 
     def embeddings(
@@ -126,4 +130,15 @@ class Sites:
             raise ValueError(f"{place} is on {device}; what is measured must be on a CPU or a CUDA device")
         if len(self._sites) >= SITES:
             raise ValueError(f"{place} would be the {SITES + 1}th place; use the same names at every step")
+        if device.type == "cuda" and self.clock.spending.stopwatch is None:
+            self.clock.spending.stopwatch = new_stopwatch(device)
+        if self.clock.governor is not None:
+            self.clock.governor.is_on(device.type)
         return register(Site(place, kind, specs, measure, self.clock, device))
+
+
+def new_stopwatch(device: torch.device) -> Stopwatch:
+    """The stopwatch of a CUDA device."""
+    from .cuda import CudaTiming  # needs a device to exist
+
+    return Stopwatch(CudaTiming(device))

@@ -22,7 +22,7 @@ PACKET = (
     4096 * 4096 + 2 * 4096 + 4
 )  # values per device and step: one matrix of 4096 columns, or many small ones
 BACKLOG = 2 * PACKET  # values that wait for the worker; beyond it nothing new is sent
-SHARE = 0.05  # of the wall time, that the worker may spend on eigenvalues
+SHARE = 0.05  # of the wall time, that the worker may spend on eigenvalues where it has a core to itself
 GRACE = 2.0  # seconds it may spend before that share is looked at
 
 
@@ -57,6 +57,7 @@ class Spectra:
     new_collector: Callable[[torch.device], Collector[_Note]]
     now: Callable[[], float] = time.perf_counter
     skipped: int = 0  # matrices not sent for want of room
+    share: float = SHARE  # less, where the worker takes its time from the training
     _sources: list[Source] = field(default_factory=list)
     _chosen: set[Source] = field(default_factory=set)
     _room: int = PACKET
@@ -130,7 +131,8 @@ class Spectra:
 
     def _choose(self, due: list[Source]) -> None:
         backlog = sum(unsolved.payload.size for unsolved in self._waiting)
-        behind = self._spent > GRACE + SHARE * (self.now() - self._began)
+        grace = GRACE * self.share / SHARE
+        behind = self._spent > grace + self.share * (self.now() - self._began)
         self._room = room = 0 if behind or backlog > BACKLOG else PACKET
         self._chosen.clear()
         for source in sorted(due, key=lambda source: source.served):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from foreshock.guard import guard
 
-from . import activations, norms, optimiser, value_heads
+from . import activations, codebooks, norms, optimiser, routers, value_heads
 from .families import Choice
 from .subject import Planned, Probe, Subject
 from .table import Watched, WatchTable
@@ -15,6 +15,8 @@ PROBES: tuple[Probe, ...] = (
     activations.plan,
     norms.plan,
     value_heads.plan,
+    routers.plan,
+    codebooks.plan,
     optimiser.plan,
 )
 

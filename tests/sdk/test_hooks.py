@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
-from tests.zoo import feedforward, huggingface, transformers
+from tests.zoo import feedforward, transformers
+from tests.zoo.models import MODELS, loss_of, seeded
 from torch import Tensor, nn
 from torch.optim import optimizer as optimizer_module
 from torch.utils import checkpoint as checkpoints
@@ -78,33 +79,6 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(Site, "take", counted)
     return places
-
-
-def seeded(make: Callable[[], nn.Module]) -> nn.Module:
-    torch.manual_seed(0)
-    return make()
-
-
-MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
-    "nanogpt": (transformers.NanoGPT, transformers.tokens),
-    "causal lm": (transformers.CausalLM, transformers.tokens),
-    "encoder": (transformers.Encoder, transformers.tokens),
-    "llama": (huggingface.LlamaForCausalLM, transformers.tokens),
-    "gpt-2 with a value head": (huggingface.GPT2WithValueHead, transformers.tokens),
-    "bert": (huggingface.BertForSequenceClassification, transformers.tokens),
-    "actor and critic": (feedforward.ActorCritic, feedforward.features),
-    "mlp": (feedforward.mlp, feedforward.features),
-    "functional mlp": (feedforward.FunctionalMLP, feedforward.features),
-    "resnet": (feedforward.ResNet, feedforward.images),
-    "cnn": (feedforward.simple_cnn, feedforward.images),
-}
-
-
-def loss_of(output: object) -> Tensor:
-    if isinstance(output, dict):
-        output = tuple(output.values())
-    tensors = output if isinstance(output, tuple) else (output,)
-    return torch.stack([tensor.square().mean() for tensor in tensors]).sum()
 
 
 @pytest.mark.parametrize("kind", MODELS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
@@ -41,17 +42,37 @@ def train(kind: str, folder: Path) -> list[list[dict[str, Any]]]:
     return [json.loads(out.read_text(encoding="utf-8")) for out in outs]
 
 
-@pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
+sharded = pytest.mark.skipif(
+    importlib.util.find_spec("torch.distributed.fsdp._fully_shard") is None,
+    reason="FSDP2 of torch before 2.6 needs CUDA",
+)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "ddp",
+        *(pytest.param(kind, marks=sharded) for kind in ("fsdp2", "fsdp2 watched late", "fsdp2 compiled")),
+    ],
+)
 def test_ranks_measure_their_own_and_train_as_without(kind: str, tmp_path: Path) -> None:
-    norms = []
+    norms, streams = [], []
     for rank, (plain, watched) in enumerate(train(kind, tmp_path)):
         assert plain["readings"] == {}
-        assert watched["weight"] == plain["weight"]
+        for what in ("weights", "buffers", "names", "stream", "gradient"):
+            assert watched[what] == plain[what], what
+        assert watched["gathered"] == 0  # nobody asks for the whole of what is sharded
         readings = watched["readings"]
-        assert readings[f"n_eff{{place=1,rank={rank}}}"] == 32
-        assert math.isfinite(readings[f"effective_rank{{centered=true,place=4,rank={rank}}}"])
+        for place in ("layers.0", "layers.1", "norm"):
+            assert readings[f"n_eff{{place={place},rank={rank}}}"] == 32
+            assert math.isfinite(readings[f"effective_rank{{centered=true,place={place},rank={rank}}}"])
+        # Its own batch, though DDP broadcasts the first rank's buffers before each forward pass.
+        streams.append(readings[f"stream_rms{{place=norm,rank={rank}}}"])
+        assert streams[-1] == pytest.approx(plain["stream"], rel=1e-5)
+        assert readings[f"gain_rms{{place=layers.0.norm,rank={rank}}}"] == pytest.approx(1.0, abs=0.05)
         norms.append(readings[f"gradient_norm{{rank={rank}}}"])
         whole = plain["gradient"]
+    assert streams[0] != streams[1]
     if kind == "ddp":  # averaged before the optimizer steps: the same on both
         assert norms == pytest.approx([whole, whole], rel=1e-5)
     else:  # each rank reads its shard; squares add

@@ -1,22 +1,56 @@
 """One rank of two on the CPU: trains a model under DDP or FSDP2, plain and then watched, and writes both outcomes as JSON.
 
-python -m tests.zoo.ranks KIND RANK STORE OUT
+python -m tests.zoo.ranks KIND RANK STORE OUT     (KIND: ddp · fsdp2 · fsdp2 watched late · fsdp2 compiled)
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from tests.zoo import feedforward
 from torch import Tensor, nn
 
+from foreshock.config import EVERY
 from foreshock.measure.finish import StepRow
 from foreshock.measure.instruments import Instruments
+
+
+class Block(nn.Module):
+    """Pre-norm, residual."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(16)
+        self.mlp = nn.Sequential(nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = x + self.mlp(self.norm(x))
+        return y
+
+
+class Net(nn.Module):
+    """Buffers that DDP broadcasts (`bn`), blocks that FSDP2 shards, and the input of `norm` as plain torch sees it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(10, 16)
+        self.bn = nn.BatchNorm1d(16)
+        self.layers = nn.ModuleList([Block(), Block()])
+        self.norm = nn.LayerNorm(16)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.bn(self.first(x))
+        for layer in self.layers:
+            x = layer(x)
+        self.stream = x.detach().square().mean().sqrt().item()
+        y: Tensor = self.head(self.norm(x))
+        return y
 
 
 def whole(tensor: Tensor) -> Tensor:
@@ -24,53 +58,87 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
-def wrapped(kind: str, model: nn.Module) -> nn.Module:
+def wrapped(kind: str, model: Net) -> nn.Module:
     """The model as this kind of training holds it."""
     if kind == "ddp":
-        return nn.parallel.DistributedDataParallel(model)
+        return nn.parallel.DistributedDataParallel(model, broadcast_buffers=True)
     from torch.distributed.fsdp import fully_shard
 
     mesh = dist.device_mesh.init_device_mesh("cpu", (2,))
-    for layer in (model[0], model[3], model[6], model):
+    for index, layer in enumerate(model.layers):
+        if kind == "fsdp2 compiled":
+            model.layers[index] = layer = torch.compile(layer, backend="aot_eager", fullgraph=True)
         fully_shard(layer, mesh=mesh)
-    return model
+    return fully_shard(model, mesh=mesh) or model
+
+
+def gathering(counted: list[int]) -> Callable[[], None]:
+    """Count in ``counted`` how often a sharded tensor is gathered, until the function that is returned is called."""
+    from torch.distributed._tensor import DTensor
+
+    real = DTensor.full_tensor
+
+    def full_tensor(tensor: Any, **more: Any) -> Tensor:
+        counted.append(1)
+        y: Tensor = real(tensor, **more)
+        return y
+
+    DTensor.full_tensor = full_tensor
+    return lambda: setattr(DTensor, "full_tensor", real)
 
 
 def train(kind: str, rank: int, watch: bool) -> dict[str, Any]:
-    """Two steps: the readings of the last, the norm of its whole gradient, and the first weights afterwards."""
+    """Three steps: the readings of the last, the norm of its whole gradient, the state afterwards."""
     torch.manual_seed(0)
-    model: nn.Module = feedforward.mlp(dropout=0.0)
+    net = Net()
     rows: list[StepRow] = []
-    every = {"activations": 1, "optimiser": 1}
-    instruments = Instruments(every=every, rank=rank, world_size=2, on_row=rows.append)
-    if watch:
-        instruments.watch(model)  # before wrapping: fully_shard puts other parameters in place
-    model = wrapped(kind, model)
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    instruments = Instruments(every=dict.fromkeys(EVERY, 1), rank=rank, world_size=2, on_row=rows.append)
+    late = kind.endswith("late")
+    if watch and not late:
+        instruments.watch(net, families=["all"])
+    names = [name for name, _ in net.named_buffers()]
+    model = wrapped(kind, net)
+    if watch and late:
+        instruments.watch(model, families=["all"])
+    optimizer = torch.optim.AdamW(model.parameters(), 0.01)
     data = torch.randn(32, 10, generator=torch.Generator().manual_seed(rank))
-    norm = 0.0
-    for step in range(2):
+    norm, gathered = 0.0, []
+    for step in range(3):
         optimizer.zero_grad()
+        restore = gathering(gathered)
         model(data).square().mean().backward()
+        restore()
         norm = torch.cat([whole(p.grad).flatten() for p in model.parameters()]).norm().item()
+        restore = gathering(gathered)
         optimizer.step()
         rows.clear()
         instruments.step(step, 0.0)
+        restore()
     instruments.close(0)
     readings = {
         spec.key: value
         for row in rows
         for spec, value in zip(row.frame.series, row.completed().tolist(), strict=True)
     }
-    weight = whole(next(iter(model.parameters())).detach())
-    return {"readings": readings, "gradient": norm, "weight": weight.flatten().tolist()}
+    return {
+        "readings": readings,
+        "gradient": norm,
+        "weights": [whole(p.detach()).flatten().tolist() for p in model.parameters()],
+        "buffers": {name: whole(b).flatten().tolist() for name, b in net.named_buffers()},
+        "names": names,
+        "gathered": len(gathered),
+        "stream": net.stream,
+    }
 
 
 def main(kind: str, rank: int, store: str, out: str) -> None:
     """Join the other rank, train, write."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    outcomes = [train(kind, rank, watch) for watch in (False, True)]
+    outcomes = []
+    for watch in (False, True):
+        torch._dynamo.reset()
+        outcomes.append(train(kind, rank, watch))
     Path(out).write_text(json.dumps(outcomes), encoding="utf-8")
     dist.destroy_process_group()
 

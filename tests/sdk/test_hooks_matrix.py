@@ -6,7 +6,7 @@ In each row the gradients with all families watched are those without, bit for b
 |---|---|
 | eager, every model of the zoo | `test_eager_training_is_the_same` |
 | compiled in one graph | `test_compiled_training_is_the_same_in_one_unbroken_graph`, `test_what_autograd_s_tracer_…`, `test_inductor_…` |
-| the cadence changes | `test_a_new_cadence_recompiles_nothing` |
+| the cadence changes | `test_neither_the_cadence_nor_a_pause_recompiles_anything` |
 | watched after the first compiled call | `test_hooks_that_a_compiled_graph_ignores_are_found_out` |
 | checkpoints, modules inside one, early stop | `test_checkpoints_record_once[…]` |
 | reentrant checkpoints | the same |
@@ -49,7 +49,6 @@ from foreshock.measure.instruments import Instruments
 from foreshock.measure.site import Site
 
 torch.set_num_threads(1)
-EACH_STEP = dict.fromkeys(EVERY, 1)
 every_model = pytest.mark.parametrize("kind", MODELS)
 
 
@@ -80,10 +79,10 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, str, int]]:
 class Watching:
     """Instruments with every probe on, at every step."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, every: int = 1) -> None:
         self.rows: list[StepRow] = []
         self.read: list[dict[str, float]] = []  # of each step, by series
-        self.instruments = Instruments(every=EACH_STEP, on_row=self.rows.append)
+        self.instruments = Instruments(every=dict.fromkeys(EVERY, every), on_row=self.rows.append)
         self.table = self.instruments.watch(model, families=["all"])
         self._steps = 0
 
@@ -199,19 +198,21 @@ def test_inductor_keeps_the_op_and_trains_as_without(measured: Counter[tuple[str
     assert {(where, place) for where, place, _ in measured} >= watching.places()
 
 
-def test_a_new_cadence_recompiles_nothing(measured: Counter[tuple[str, str, int]]) -> None:
+def test_neither_the_cadence_nor_a_pause_recompiles_anything(measured: Counter[tuple[str, str, int]]) -> None:
     counter = CompileCounterWithBackend("eager")
     model = seeded(lambda: transformers.NanoGPT(2))
-    watching = Watching(model)
+    watching = Watching(model, every=3)
     compiled = torch.compile(model, backend=counter, fullgraph=True, dynamic=False)
-    every = watching.instruments.sites.clock.every
-    for period in (1, 1, 3, 3, 3, 2):
-        every.update(dict.fromkeys(every, period))
+    for step in range(9):
+        if step == 3:
+            watching.instruments.pause()
+        if step == 4:
+            watching.instruments.resume()
         loss_of(compiled(transformers.tokens())).backward()
         watching.step()
     watching.close()
     assert counter.frame_count == 1
-    assert sorted({step for _, _, step in measured}) == [0, 1, 3]
+    assert sorted({step for _, _, step in measured}) == [0, 4, 7]  # what was due in the pause follows it
 
 
 def test_hooks_that_a_compiled_graph_ignores_are_found_out(caplog: pytest.LogCaptureFixture) -> None:

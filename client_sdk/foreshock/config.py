@@ -21,10 +21,13 @@ EVERY: Mapping[str, int] = {
     "diversity": 10,
     "drift": 50,
     "features": 1,
+    "gradients": 100,
     "histogram": 0,
     "latents": 1,
     "log": 1,
     "losses": 10,
+    "moments": 10,
+    "noise": 10,
     "optimiser": 10,
     "policy": 1,
     "router": 1,
@@ -50,6 +53,7 @@ FAMILIES = (
     "adaptation",
 )  # of statistics, in the order of the page
 _RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_NUMBERS = ("budget", "flush_seconds")  # settings that need not be whole
 _ON = {
     "1": True,
     "true": True,
@@ -104,6 +108,11 @@ class Config:
         },
     )
 
+    budget: float | None = field(
+        default=None,
+        metadata={"about": "percent of the training's time that measuring may take; 0: no limit"},
+    )
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "every", dict(self.every))
         object.__setattr__(self, "families", tuple(self.families))
@@ -135,6 +144,8 @@ class Config:
             found.append(
                 f"flush_seconds is {self.flush_seconds}; write a number of seconds, 0 to wait for nothing"
             )
+        if self.budget is not None and not 0 <= self.budget <= 100:
+            found.append(f"budget is {self.budget}; write percent of the training's time, 0 for no limit")
         for kind, steps in self.every.items():
             if kind not in KINDS:
                 found.append(f"every names {kind!r}; it can name {', '.join(KINDS)}")
@@ -166,7 +177,7 @@ def _checked(name: str, value: Any) -> Any:
     """An argument of the right type, or an error that names the right one."""
     if name == "dir" and isinstance(value, (str, os.PathLike)):
         return Path(value)
-    if name == "flush_seconds" and isinstance(value, (int, float)) and not isinstance(value, bool):
+    if name in _NUMBERS and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     if name == "every" and isinstance(value, str):
         return _every(name, value)
@@ -180,6 +191,8 @@ def _checked(name: str, value: Any) -> Any:
         if all(isinstance(family, str) for family in value):
             return tuple(value)
         raise TypeError(f"families is {value!r}; write a list such as ['attention', 'optimiser']")
+    if name in _NUMBERS:
+        raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; write a number")
     wanted = {"attempt": int, "spool_max_bytes": int, "disabled": bool, "offline": bool}.get(name, str)
     if type(value) is not wanted and not (wanted is str and isinstance(value, str)):
         raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; write a {wanted.__name__}")
@@ -192,8 +205,8 @@ def _parsed(name: str, variable: str, text: str) -> Any:
         if text.lower() not in _ON:
             raise ValueError(f"{variable} is {text!r}; write 1 or 0")
         return _ON[text.lower()]
-    if name in ("attempt", "spool_max_bytes", "flush_seconds"):
-        kind = float if name == "flush_seconds" else int
+    if name in ("attempt", "spool_max_bytes", *_NUMBERS):
+        kind = float if name in _NUMBERS else int
         try:
             return kind(text)
         except ValueError:

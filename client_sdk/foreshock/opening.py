@@ -33,6 +33,7 @@ def init(
     flush_seconds: float | None = None,
     every: Mapping[str, int] | str | None = None,
     families: Sequence[str] | str | None = None,
+    budget: float | None = None,
     transport: Transport | None = None,
 ) -> Run:
     """Begin a run, or with `run=` the next attempt of one. Never waits for the network; a server may be absent altogether.
@@ -54,6 +55,7 @@ def init(
         flush_seconds=flush_seconds,
         every=every,
         families=families,
+        budget=budget,
     )
     return open_run(settings, config, transport=transport)
 

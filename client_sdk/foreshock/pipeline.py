@@ -12,6 +12,7 @@ from .config import Config
 from .control import Control
 from .guard import guard, log
 from .losses import Losses
+from .record.monitor import Gauges
 from .record.packing import HostRow, Writer
 from .record.recorder import Recorder
 from .send.courier import Courier
@@ -68,6 +69,7 @@ class Pipeline:
         on_disk: bool = True,
         slow_facts: Callable[[], Mapping[str, Any]] = dict,
         device_drops: Callable[[], int] = lambda: 0,
+        gauges: Callable[[], Gauges] = Gauges,
     ) -> None:
         self.losses = Losses()
         self._config = config
@@ -88,6 +90,7 @@ class Pipeline:
             wake_sender=self._sender.wake if self._sender else lambda: None,
             sender_seconds=self._sender_seconds,
             device_drops=device_drops,
+            gauges=gauges,
         )
 
     def start(self) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Callback = TypeVar("Callback", bound=Callable[[Alert], object])
 
 _LOG, _STEP, _FINISH, _WATCH = guard("log"), guard("step"), guard("finish"), guard("watch")
+_PAUSE = guard("pausing")
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -100,6 +101,18 @@ class Run:
                     # Not logged: who asks for the table wants to see it, and a logger that nobody has set up drops it.
                     print(table)  # noqa: T201
         return table
+
+    def pause(self) -> None:
+        """Measure nothing until `resume()`: hooks let every call pass, `observe` does nothing; what is logged is recorded."""
+        if self.session is not None:
+            with _PAUSE:
+                self.session.pause()
+
+    def resume(self) -> None:
+        """Measure again after `pause()`, or after it was given up because it cost too much."""
+        if self.session is not None:
+            with _PAUSE:
+                self.session.resume()
 
     def finish(self, state: str = "finished") -> None:
         """End the attempt as "finished" or "failed". Waits for the server at most FORESHOCK_FLUSH_SECONDS; once is enough."""

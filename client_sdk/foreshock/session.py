@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import time
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from .control import Control
 from .guard import guard, say_once
 from .intake import Intake
 from .pipeline import Ended, Pipeline
+from .record.monitor import Gauges
 from .record.packing import HostRow, Writer
 from .send.transport import Transport
 
@@ -51,6 +53,7 @@ class Session:
             on_disk=on_disk,
             slow_facts=slow_facts,
             device_drops=self._device_drops,
+            gauges=self._gauges,
         )
         self.wall_seconds = 0.0  # since the first step was closed
         self._intake = Intake(run, self.pipeline.losses, self._log_tensor)
@@ -58,6 +61,7 @@ class Session:
         self._run = run
         self._place = place
         self._instruments: Instruments | None = None
+        self._paused = False
         self._last_step = -1
         self._first: tuple[float, float] | None = (
             None  # when the first step was closed; what we had cost by then
@@ -86,7 +90,7 @@ class Session:
         before = self._theirs
         if self._instruments is not None:
             with _DEVICE:
-                self._instruments.step(step, now)
+                self._instruments.step(step, now, self._own)
         logged = self._intake.close()
         self.pipeline.put(HostRow(step, now, logged, self.wall_seconds, self.training_seconds), len(logged))
         self._own += time.perf_counter() - began - (self._theirs - before)
@@ -113,12 +117,28 @@ class Session:
             rank, world_size = self._place
             self._instruments = Instruments(
                 every=self._config.every,
+                budget=self._config.budget,
+                background=self._background_seconds,
                 families=self._config.families,
                 rank=rank,
                 world_size=world_size if rank else 1,  # the first rank keeps plain names
                 on_row=self._arrived,
             )
+            if self._paused:
+                self._instruments.pause()
         return self._instruments
+
+    def pause(self) -> None:
+        """Measure nothing until ``resume``."""
+        self._paused = True
+        if self._instruments is not None:
+            self._instruments.pause()
+
+    def resume(self) -> None:
+        """Measure again, also what had been given up for its cost."""
+        self._paused = False
+        if self._instruments is not None:
+            self._instruments.resume()
 
     def finish(self, state: str) -> Ended:
         """Deliver what is left, within the time of the settings."""
@@ -157,6 +177,16 @@ class Session:
         from .measure.shown.logged import log
 
         log(self.instruments().sites, name, tensor)
+
+    def _background_seconds(self) -> float:
+        return self.pipeline.recorder.background_seconds
+
+    def _gauges(self) -> Gauges:
+        instruments = self._instruments
+        if instruments is None:
+            return Gauges(level=-1 if self._paused else 1)
+        used = instruments.governor.used if instruments.governor is not None else math.nan
+        return Gauges(instruments.level, instruments.skipped, used, instruments.memory)
 
     def _device_drops(self) -> int:
         return self._instruments.dropped if self._instruments is not None else 0

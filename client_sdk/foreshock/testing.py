@@ -171,6 +171,8 @@ class Recording:
 def recording(project: str = "test", **settings: Any) -> Iterator[Recording]:
     """A Run that needs no server and touches no disk; settings as `foreshock.init` takes them.
 
+    Without a budget, unless you give one: what is recorded does not depend on how fast the machine is.
+
     >>> with recording() as recorded:
     ...     for step in range(3):
     ...         recorded.run.log(loss=1.0 / (1 + step))
@@ -179,6 +181,7 @@ def recording(project: str = "test", **settings: Any) -> Iterator[Recording]:
     [1.0, 0.5, 0.3333333333333333]
     """
     transport = MemoryTransport()
-    run = open_run(Config.resolve({}, project=project, **settings), transport=transport, on_disk=False)
+    chosen = Config.resolve({}, project=project, **{"budget": 0.0, **settings})
+    run = open_run(chosen, transport=transport, on_disk=False)
     with run:
         yield Recording(run, transport)

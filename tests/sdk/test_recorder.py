@@ -15,6 +15,7 @@ from foreshock.guard import faults
 from foreshock.losses import Losses
 from foreshock.measure.finish import StepRow
 from foreshock.measure.problems.problem import Solve
+from foreshock.record import monitor
 from foreshock.record import recorder as recording_module
 from foreshock.record.packing import HostRow, Writer
 from foreshock.record.recorder import BLOCK_BYTES, FIRST_ROWS, MOST_READINGS, Recorder
@@ -219,6 +220,28 @@ def test_overhead_is_our_share_of_the_time_since_the_block_before(bench: Bench) 
     cost = bench.blocks()[-1]["cost"]
     assert (cost["steps"], cost["wall_seconds"], cost["training_seconds"]) == (3.0, 3.0, 0.07)
     assert 0 < cost["background_seconds"] < 5
+    beside = dict(columns["foreshock_overhead_background"])
+    assert set(beside) == {1, 2}
+    assert all(0 <= percent < 100 * 5 for percent in beside.values())
+
+
+def test_what_the_instruments_say_of_themselves_is_recorded_with_each_block() -> None:
+    told = iter([monitor.Gauges(1, 0, 40.0, 10**7), monitor.Gauges(0, 7, 350.0, 3 * 10**7), monitor.Gauges()])
+    bench = Bench(gauges=lambda: next(told))
+    bench.recorder.start()
+    for step in range(3):
+        bench.log(step, 1.0 + step, 0.0, loss=1.0)
+        bench.blocks()
+    columns = bench.columns()
+    assert columns["foreshock_level"] == [(0, 1.0), (1, 0.0), (2, 1.0)]
+    assert columns["foreshock_skipped"] == [(0, 0.0), (1, 7.0), (2, 0.0)]
+    assert columns["foreshock_budget_used"] == [
+        (0, 40.0),
+        (1, 350.0),
+    ]  # none for the third: without a budget there is no share of it
+    memory = dict(columns["foreshock_memory"])
+    assert memory[1] - memory[0] == pytest.approx(2e7, abs=1e5)  # beside it, what waits in the recorder
+    bench.recorder.close("finished", 10)
 
 
 def test_the_opening_is_recorded_at_once_and_completed_when_git_has_answered() -> None:
@@ -257,7 +280,7 @@ def test_a_long_step_does_not_look_like_a_dead_process(
 
 
 def test_another_rank_labels_every_series(bench: Bench) -> None:
-    ranked = Bench(writer=Writer(1, "r2-000000", (("rank", "2"),)))
+    ranked = Bench(gauges=lambda: monitor.Gauges(used=1.0), writer=Writer(1, "r2-000000", (("rank", "2"),)))
     ranked.recorder.start()
     frame = FrameSpec(
         (SeriesSpec("gradient_norm", "optimiser"), SeriesSpec("b", "x", "", "head", (("rank", "2"),)))
@@ -268,8 +291,6 @@ def test_another_rank_labels_every_series(bench: Bench) -> None:
         "gradient_norm{rank=2}",
         "b{place=head,rank=2}",
         "loss{rank=2}",
-        "foreshock_overhead{rank=2}",
-        "foreshock_dropped{rank=2}",
-        "foreshock_faults{rank=2}",
+        *(f"{one.statistic}{{rank=2}}" for one in monitor.FRAME.series),
     }
     ranked.recorder.close("finished", 10)

@@ -31,7 +31,7 @@ def test_a_series_that_is_not_there_names_those_that_are() -> None:
     with recording() as recorded:
         recorded.run.log(loss=1.0)
         recorded.run.step()
-        with pytest.raises(KeyError, match=r"there is foreshock_dropped, foreshock_faults, .*loss"):
+        with pytest.raises(KeyError, match=r"there is foreshock_budget_used, foreshock_dropped, .*loss"):
             recorded.columns("reward")
 
 

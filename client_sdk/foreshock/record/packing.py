@@ -12,38 +12,15 @@ from numpy.typing import NDArray
 
 from foreshock.guard import faults
 from foreshock.losses import Losses
-from foreshock.series import FrameSpec, SeriesSpec
+from foreshock.series import FrameSpec
 from foreshock.spool.segment import Kind, Record
 
+from . import monitor
 from .blocks import Groups, HostFrames
 from .wire import FrameNumbers, Values, pack_block, pack_frames
 
 if TYPE_CHECKING:
     from foreshock.measure.finish import StepRow
-
-MONITOR = FrameSpec(
-    (
-        SeriesSpec(
-            "foreshock_overhead",
-            "monitor",
-            "%",
-            dtype="f64",
-            title="time taken from the training thread",
-            low=0.0,
-        ),
-        SeriesSpec(
-            "foreshock_dropped", "monitor", "readings", dtype="f64", title="readings lost so far", low=0.0
-        ),
-        SeriesSpec(
-            "foreshock_faults",
-            "monitor",
-            "faults",
-            dtype="f64",
-            title="faults of our own, kept from the training",
-            low=0.0,
-        ),
-    )
-)
 
 
 class HostRow(NamedTuple):
@@ -75,6 +52,8 @@ class Packer:
         *,
         device_drops: Callable[[], int] = lambda: 0,
         other_seconds: Callable[[], float] = lambda: 0.0,
+        gauges: Callable[[], monitor.Gauges] = monitor.Gauges,
+        queued: Callable[[], int] = lambda: 0,
     ) -> None:
         self.seq = 0
         self.packed = 0  # readings in the blocks so far
@@ -83,6 +62,8 @@ class Packer:
         self._device_drops = device_drops
         self._device_drops_counted = 0
         self._other_seconds = other_seconds  # CPU time of our other threads and processes
+        self._gauges = gauges
+        self._queued = queued  # bytes that wait elsewhere in the process
         self._numbers = FrameNumbers()
         self._host_frames = HostFrames(losses, writer.labels)
         self._relabelled: dict[FrameSpec, FrameSpec] = {}
@@ -90,7 +71,7 @@ class Packer:
         self._definitions: list[Mapping[str, Any]] = []
         self._steps = 0
         self._last: HostRow | None = None  # of the block being gathered
-        self._costs = (0.0, 0.0)  # wall and training seconds when the last block ended
+        self._costs = monitor.Monitor()
 
     @property
     def bytes(self) -> int:
@@ -122,7 +103,6 @@ class Packer:
         self.seq += 1
         rows = self._device.take() + self._host.take() + self._monitor.take()
         definitions, self._definitions = self._definitions, []
-        wall, training = self._costs
         payload = pack_block(
             attempt=self._writer.attempt,
             writer=self._writer.name,
@@ -132,8 +112,8 @@ class Packer:
             lost=self._losses.by_reason(),
             cost={
                 "steps": float(self._steps),
-                "wall_seconds": wall,
-                "training_seconds": training,
+                "wall_seconds": self._costs.wall,
+                "training_seconds": self._costs.training,
                 "background_seconds": time.thread_time() + self._other_seconds(),
             },
         )
@@ -181,13 +161,15 @@ class Packer:
         return known
 
     def _add_monitor(self, row: HostRow) -> None:
-        """Overhead: our share of the time between the last step of the block before and the last step of this one."""
-        wall, training = row.wall_seconds - self._costs[0], row.training_seconds - self._costs[1]
-        self._costs = (row.wall_seconds, row.training_seconds)
+        """What we cost between the last step of the block before and the last step of this one."""
         self._last = None
-        overhead = 100.0 * training / wall if wall > 0 else 0.0
-        values = np.array([overhead, self._losses.total, sum(faults().values())], np.float64)
-        absent = np.array([wall <= 0, False, False])
-        self._add(
-            self._monitor, self._labelled(MONITOR), row, values, absent if wall <= 0 else None, alone=False
+        values, absent = self._costs.row(
+            wall=row.wall_seconds,
+            training=row.training_seconds,
+            background=time.thread_time() + self._other_seconds(),
+            dropped=self._losses.total,
+            faults=sum(faults().values()),
+            gauges=self._gauges(),
+            queued=self._queued() + self.bytes,
         )
+        self._add(self._monitor, self._labelled(monitor.FRAME), row, values, absent, alone=False)

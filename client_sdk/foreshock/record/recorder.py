@@ -15,6 +15,7 @@ from foreshock.spool.segment import Kind, Record
 from foreshock.spool.spool import Spool
 
 from .finisher import Finisher
+from .monitor import Gauges
 from .packing import HostRow, Packer, Writer
 from .spectrometer import Spectrometer
 
@@ -44,6 +45,7 @@ class Recorder:
         wake_sender: Callable[[], None] = lambda: None,
         sender_seconds: Callable[[], float] = lambda: 0.0,
         device_drops: Callable[[], int] = lambda: 0,
+        gauges: Callable[[], Gauges] = Gauges,
     ) -> None:
         self._spool = spool
         self._losses = losses
@@ -51,12 +53,16 @@ class Recorder:
         self._opening = dict(opening)
         self._slow_facts = slow_facts
         self._wake_sender = wake_sender
+        self._sender_seconds = sender_seconds
+        self._thread_seconds = 0.0  # CPU time of the recorder's thread, as of its last round
         self._spectrometer = Spectrometer(losses)
         self._packer = Packer(
             writer,
             losses,
             device_drops=device_drops,
-            other_seconds=lambda: sender_seconds() + self._spectrometer.seconds + self._finisher.seconds,
+            other_seconds=self._other_seconds,
+            gauges=gauges,
+            queued=self._queued_bytes,
         )
         self._finisher = Finisher(self._spectrometer.solve, self._finished)
         self._emitted_at = time.monotonic()
@@ -84,6 +90,11 @@ class Recorder:
     def packed(self) -> int:
         """Readings packed so far."""
         return self._packer.packed
+
+    @property
+    def background_seconds(self) -> float:
+        """CPU time of all our threads and processes beside the training thread, some moments ago."""
+        return self._thread_seconds + self._other_seconds()
 
     # -- the training thread ------------------------------------------------------------------------------------
 
@@ -146,6 +157,7 @@ class Recorder:
                 self._record(self._take())
             self._recorded = self._taken - self._finisher.readings
             self._awaited += [(flushed, self._finisher.accepted) for flushed in flushes]
+            self._thread_seconds = time.thread_time()
             if state is not None and not self._finisher.readings:
                 with guard("closing the spool"):
                     self._close(state)
@@ -163,6 +175,12 @@ class Recorder:
         """Nothing is left to finish; called by another thread."""
         if self._awaited or self._state is not None:
             self._hurry.set()
+
+    def _other_seconds(self) -> float:
+        return self._sender_seconds() + self._spectrometer.seconds + self._finisher.seconds
+
+    def _queued_bytes(self) -> int:
+        return 8 * (self._put - self._dropped - self._taken) + self._spool.memory_bytes
 
     def _take(self) -> list[tuple[HostRow | StepRow, int]]:
         """The rows that are waiting now."""

@@ -45,6 +45,11 @@ class Spool:
         self._read_seq = 0  # highest seq that the sender has read
         self._damage_counted = 0
 
+    @property
+    def memory_bytes(self) -> int:
+        """What is kept in memory alone."""
+        return self._memory_bytes
+
     # -- the recorder's side ------------------------------------------------------------------------------------
 
     def append(self, record: Record) -> None:

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 from .guard import guard
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from .run import Run
 
 _POLICY, _FEATURES, _VIEWS = guard("observe.policy"), guard("observe.features"), guard("observe.views")
 _ROUTER, _PATHWAYS, _CODES = guard("observe.router"), guard("observe.pathways"), guard("observe.codes")
 _LATENTS, _SAMPLES = guard("observe.latents"), guard("observe.samples")
+_LOSSES, _CURVATURE = guard("observe.losses"), guard("observe.curvature")
+_ATTENTION = guard("observe.attention")
 
 
 class Observers:
@@ -26,21 +28,40 @@ class Observers:
 
     def policy(
         self,
-        logits: Tensor,
+        logits: Tensor | None = None,
         *,
+        hidden: Tensor | None = None,
+        head: Tensor | None = None,
+        bias: Tensor | None = None,
+        softcap: float | None = None,
+        temperature: float = 1.0,
         mask: Tensor | None = None,
         actions: Tensor | None = None,
         advantages: Tensor | None = None,
         logprobs: Tensor | None = None,
         old_logprobs: Tensor | None = None,
         ref_logprobs: Tensor | None = None,
+        rollout_logprobs: Tensor | None = None,
+        ref_logits: Tensor | None = None,
         rewards: Tensor | None = None,
+        correct: Tensor | None = None,
+        answers: Tensor | None = None,
         groups: Tensor | int | None = None,
+        turns: Tensor | None = None,
+        sources: Tensor | None = None,
+        source_names: Sequence[str] = (),
+        eps_low: float = 0.2,
+        eps_high: float = 0.2,
+        dual_clip: float = 3.0,
     ) -> None:
         """A policy's batch: entropy and its quantiles from the logits, and what else the other tensors allow.
 
-        `logits` [sequences, tokens, vocabulary] or [tokens, vocabulary], divided by the sampler's temperature; `mask` true
-        where the policy chose; `groups` the number of answers per prompt, or the prompt of each sequence.
+        `logits` [sequences, tokens, vocabulary] or [tokens, vocabulary], divided by the sampler's temperature; or, where a fused
+        loss makes none, `hidden` [sequences, tokens, width] and the weight of the output layer, `head` [vocabulary, width].
+        `mask` true where the policy chose; `actions` the tokens taken, log-probabilities of these, `turns` from 0: per token.
+        `advantages` and `sources` (numbers that `source_names` names) per token or sequence; `rewards`, `correct` and `answers`
+        (numbers, equal for equal answers) per sequence. `groups` the number of answers per prompt, or the prompt of each sequence.
+        `eps_low`, `eps_high` and `dual_clip` are the clipping bounds of the loss.
         """
         if (session := self._run.session) is not None:
             with _POLICY:
@@ -49,14 +70,29 @@ class Observers:
                 policy.show(
                     session.instruments().sites,
                     logits,
+                    hidden=hidden,
+                    head=head,
+                    bias=bias,
+                    softcap=softcap,
+                    temperature=temperature,
                     mask=mask,
                     actions=actions,
                     advantages=advantages,
                     logprobs=logprobs,
                     old_logprobs=old_logprobs,
                     ref_logprobs=ref_logprobs,
+                    rollout_logprobs=rollout_logprobs,
+                    ref_logits=ref_logits,
                     rewards=rewards,
+                    correct=correct,
+                    answers=answers,
                     groups=groups,
+                    turns=turns,
+                    sources=sources,
+                    source_names=source_names,
+                    eps_low=eps_low,
+                    eps_high=eps_high,
+                    dual_clip=dual_clip,
                 )
 
     def features(
@@ -68,6 +104,39 @@ class Observers:
                 from .measure.shown import features
 
                 features.show(session.instruments().sites, name, h, mask=mask, labels=labels)
+
+    def attention(
+        self,
+        name: str,
+        q: Tensor,
+        k: Tensor,
+        *,
+        mask: Tensor | None = None,
+        causal: bool = False,
+        scale: float | None = None,
+        softcap: float | None = None,
+        exact: bool = False,
+    ) -> None:
+        """Queries and keys of a kernel that hooks cannot see into: what each head looks at, and how large its logits grow.
+
+        `q` [sequences, heads, queries, width], `k` the same with as many heads or a divisor of that; `mask` true where a query
+        may look, or a bias added to the logits. `exact` reads every query, where the device has a kernel for it, instead of 64.
+        """
+        if (session := self._run.session) is not None:
+            with _ATTENTION:
+                from .measure.shown import attention
+
+                attention.show(
+                    session.instruments().sites,
+                    name,
+                    q,
+                    k,
+                    mask=mask,
+                    causal=causal,
+                    scale=scale,
+                    softcap=softcap,
+                    exact=exact,
+                )
 
     def views(self, z1: Tensor, z2: Tensor, *, name: str = "views") -> None:
         """Two embeddings of the same items, as self-supervised training makes them: each one's spread, and how they agree."""
@@ -175,3 +244,43 @@ class Observers:
                 from .measure.shown import samples
 
                 samples.show(session.instruments().sites, name, features, reference=reference)
+
+    def losses(
+        self,
+        losses: Mapping[str, Tensor],
+        *,
+        model: nn.Module | None = None,
+        parameters: Iterable[Tensor] | Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Losses that share a `model`, before any `backward()`: do their gradients agree, block by block, and which is larger.
+
+        Costs one backward pass for each loss where it records, one step in ten unless `every` says otherwise; no gradient of the
+        training is touched. `parameters` instead of a model: what to differentiate by, under names of your own if a mapping.
+        """
+        if (session := self._run.session) is not None:
+            with _LOSSES:
+                from .measure.shown import losses as shown
+
+                shown.show(session.instruments().sites, losses, parameters, model)
+
+    def curvature(
+        self,
+        loss: Tensor,
+        parameters: Iterable[Tensor] | nn.Module,
+        *,
+        steps: int = 10,
+        lr: float | None = None,
+        name: str = "",
+    ) -> None:
+        """The loss's sharpness, before `backward()`: the largest eigenvalue of its Hessian, and its trace. Off unless asked for.
+
+        Costs about two backward passes for each of `steps`, so it does nothing before `every={"curvature": 1000}`. With the
+        learning rate `lr` also their product: 2 is the edge of stability of plain gradient descent.
+        """
+        if (session := self._run.session) is not None:
+            with _CURVATURE:
+                from .measure.shown import curvature
+
+                curvature.show(
+                    session.instruments().sites, loss, parameters, steps=steps, lr=lr, name=name
+                )

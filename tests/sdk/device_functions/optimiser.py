@@ -1,4 +1,4 @@
-"""The optimizer's row."""
+"""The optimizer's rows."""
 
 from __future__ import annotations
 
@@ -6,18 +6,30 @@ import torch
 from tests.sdk.device_functions.function import DeviceFunction, generator
 from torch import Tensor
 
-from foreshock.measure.statistics import parameters
+from foreshock.measure.probes import loss_scale, moments, noise
+from foreshock.measure.statistics import (
+    clipping,
+    conflict,
+    curvature,
+    gradients,
+    moments_of_adam,
+    parameters,
+    sketch,
+)
 from foreshock.measure.statistics.table import STATISTICS
+
+SHAPES = {"a.weight": (6, 4), "a.bias": (6,), "b.weight": (3, 6)}
 
 
 def _parameters() -> dict[str, Tensor]:
     g = generator()
-    shapes = {"a.weight": (6, 4), "a.bias": (6,), "b.weight": (3, 6)}
-    return {
-        f"{kind}.{name}": torch.randn(*shape, generator=g)
-        for kind in ("weight", "gradient", "after")
-        for name, shape in shapes.items()
+    kinds = ("weight", "gradient", "after", "before", "first", "second")
+    given = {
+        f"{kind}.{name}": torch.randn(*shape, generator=g) for kind in kinds for name, shape in SHAPES.items()
     }
+    for name in SHAPES:
+        given[f"second.{name}"].square_()
+    return given | {"sizes": torch.tensor([[30.0, 18.0], [30.0, 18.0]])}
 
 
 def _grouped(given: dict[str, Tensor], kind: str) -> list[list[Tensor]]:
@@ -27,25 +39,104 @@ def _grouped(given: dict[str, Tensor], kind: str) -> list[list[Tensor]]:
     ]
 
 
+def _sketch(given: dict[str, Tensor], kind: str) -> Tensor:
+    places = _grouped(given, kind)
+    return sketch.gather(places, sketch.layout(places))
+
+
 def _optimiser(given: dict[str, Tensor]) -> list[Tensor]:
-    weights, gradients, after = (_grouped(given, kind) for kind in ("weight", "gradient", "after"))
+    weights, steep = _grouped(given, "weight"), _grouped(given, "gradient")
+    sizes = given["sizes"].unbind(0)
+    norms = parameters.norms(parameters.merged(weights))
     return [
-        parameters.norms(gradients),
-        parameters.norms(weights),
-        parameters.counts(gradients),
-        parameters.counts(weights),
-        parameters.update_ratios(parameters.samples(weights), parameters.samples(after)),
+        parameters.norms(steep),
+        norms,
+        parameters.rms(norms, sizes[1]),
+        parameters.counts(steep),
+        parameters.update_ratios(_sketch(given, "weight"), _sketch(given, "after"), *sizes),
     ]
 
 
+def _moments(given: dict[str, Tensor]) -> list[Tensor]:
+    sizes = given["sizes"].unbind(0)
+    steep, weight, after = (_sketch(given, kind) for kind in ("gradient", "weight", "after"))
+    peaks = parameters.peaks(_grouped(given, "gradient"))
+    ratios, history = gradients.against_history(peaks, torch.zeros_like(peaks).expand(2, -1))
+    paired = gradients.paired(steep, _sketch(given, "before"), *sizes)
+    noise, _ = gradients.noise(paired.narrow(0, 2, 1), history.select(1, 0))
+    return [
+        peaks,
+        ratios,
+        gradients.single(steep, weight, *sizes),
+        gradients.lost(steep, weight, after, *sizes),
+        paired,
+        noise,
+        gradients.signal(peaks.sum() * 4, peaks.sum(), 4),
+    ]
+
+
+def _adam(given: dict[str, Tensor]) -> list[Tensor]:
+    steep, first, second = (_sketch(given, kind) for kind in ("gradient", "first", "second"))
+    step = torch.ones_like(given["sizes"].sum())
+    sizes = given["sizes"].unbind(0)
+    return [moments_of_adam.measure(steep, first, second, step, *sizes, beta=0.999, epsilon=1e-8)]
+
+
+def _clipping(given: dict[str, Tensor]) -> list[Tensor]:
+    values, history = clipping.measure(given["norms"], given["history"], 1.0)
+    return [values, history]
+
+
+def _conflict(given: dict[str, Tensor]) -> list[Tensor]:
+    steep = [_sketch(given, kind) for kind in ("gradient", "before", "after")]
+    return [conflict.measure(steep, *given["sizes"].unbind(0))]
+
+
+def _curvature(given: dict[str, Tensor]) -> list[Tensor]:
+    matrix = given["x"] @ given["x"].t()
+    return [curvature.measure(lambda v: matrix @ v, given["start"], 4)]
+
+
+def _named(*names: str) -> list:  # type: ignore[type-arg]
+    return [STATISTICS[name].series("a") for name in names]
+
+
 FUNCTIONS = [
+    DeviceFunction("optimiser", _parameters, _optimiser, _named(*parameters.YIELDS, "nonfinite_count")),
     DeviceFunction(
-        "optimiser",
+        "moments",
         _parameters,
-        _optimiser,
-        [
-            STATISTICS[name].series("a")
-            for name in ("gradient_norm", "weight_norm", "update_ratio", "nonfinite_count")
-        ],
+        _moments,
+        _named(
+            *moments.PEAKS,
+            *gradients.SINGLE,
+            *moments.LOST,
+            *gradients.PAIRED,
+            moments.NOISE,
+            *noise.YIELDS,
+        ),
+    ),
+    DeviceFunction("adam", _parameters, _adam, _named(*moments_of_adam.YIELDS)),
+    DeviceFunction(
+        "gradient matrices",
+        _parameters,
+        lambda given: [gradients.matrices([given["gradient.a.weight"], given["gradient.b.weight"]])],
+        _named(*gradients.MATRIX),
+    ),
+    DeviceFunction(
+        "clipping",
+        lambda: {"norms": torch.rand(5, generator=generator()), "history": torch.ones(2)},
+        _clipping,
+        _named(*clipping.YIELDS, *loss_scale.YIELDS),
+    ),
+    DeviceFunction("conflict", _parameters, _conflict, _named(*conflict.PAIRED)),
+    DeviceFunction(
+        "curvature",
+        lambda: {
+            "x": torch.randn(6, 6, generator=generator()),
+            "start": torch.randn(6, generator=generator()),
+        },
+        _curvature,
+        _named(*curvature.YIELDS, "sharpness_times_lr"),
     ),
 ]

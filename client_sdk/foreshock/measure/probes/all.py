@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 
 from foreshock.guard import guard
 
-from . import activations, codebooks, norms, optimiser, routers, value_heads
+from . import activations, attention, codebooks, norms, optimiser, routers, units, value_heads
 from .families import Choice
 from .subject import Planned, Probe, Subject
 from .table import Watched, WatchTable
 
 PROBES: tuple[Probe, ...] = (
     activations.plan,
+    attention.plan,
     norms.plan,
     value_heads.plan,
     routers.plan,
     codebooks.plan,
+    units.plan,
     optimiser.plan,
 )
 

@@ -1,6 +1,6 @@
-"""Gradients and weights, grouped by place, in; norms, update ratios and counts per place out.
+"""Gradients and weights, grouped by place, in; norms, largest entries, counts and update ratios per place out.
 
-Shape suffixes: G places (and the whole, last).
+Shape suffixes: G places (and the whole, last), S sampled coordinates.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from . import sketch
 from .embedding import nonfinite
 
-COORDINATES = 65536  # per place, for the update ratio
-SMALL = 1 << 18  # values; up to there a copy costs less than the calls that it saves
+YIELDS = ("gradient_norm", "weight_norm", "weight_rms", "update_ratio")
+SMALL = 1 << 18  # values; up to there a copy costs an accelerator less than the calls that it saves
+SMALL_ON_CPU = 1 << 12
 
 _typed_norm = any(
     argument.name == "dtype" for argument in torch.ops.aten._foreach_norm.Scalar._schema.arguments
@@ -27,14 +29,25 @@ def merged(places: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
 
 def norms(places: Sequence[Sequence[Tensor]]) -> Tensor:
     """Euclidean norm of each place's tensors and of all of them, float32, [G + 1]."""
-    flat = [tensor for place in places for tensor in place]
-    each = torch._foreach_norm(flat, 2, dtype=torch.float32) if _typed_norm else torch._foreach_norm(flat, 2)
     of_place, start = [], 0
+    each = _each_norm([tensor for place in places for tensor in place], 2)
     for place in places:
         of_place.append(torch.linalg.vector_norm(torch.stack(each[start : start + len(place)]).float()))
         start += len(place)
     norm_G = torch.stack(of_place)
     return torch.cat([norm_G, torch.linalg.vector_norm(norm_G).unsqueeze(0)])
+
+
+def peaks(places: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Largest absolute value of each place's tensors and of all of them, float32, [G + 1]; NaN where there is one."""
+    flat = [tensor for place in places for tensor in place]
+    each = _each_norm(flat, torch.inf) if flat[0].is_cuda else [_peak(tensor) for tensor in flat]
+    of_place, start = [], 0
+    for place in places:
+        of_place.append(torch.stack(each[start : start + len(place)]).float().amax())
+        start += len(place)
+    peak_G = torch.stack(of_place)
+    return torch.cat([peak_G, peak_G.amax().unsqueeze(0)])
 
 
 def counts(places: Sequence[Sequence[Tensor]]) -> Tensor:
@@ -44,28 +57,32 @@ def counts(places: Sequence[Sequence[Tensor]]) -> Tensor:
     )
 
 
-def samples(places: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-    """A float32 copy of at most COORDINATES evenly spaced values of each place: the same ones at every call."""
-    taken = []
-    for place in places:
-        stride = max(1, -(-sum(tensor.numel() for tensor in place) // COORDINATES))
-        taken.append(torch.cat([_strided(tensor, stride) for tensor in place]).float())
-    return taken
+def rms(norm: Tensor, size_G: Tensor) -> Tensor:
+    """Root mean square, from the norms of `norms` and how many values each place has, [G + 1]."""
+    return norm / torch.cat([size_G, size_G.sum().unsqueeze(0)]).sqrt()
 
 
-def update_ratios(before: Sequence[Tensor], after: Sequence[Tensor]) -> Tensor:
+def update_ratios(before_GS: Tensor, after_GS: Tensor, count_G: Tensor, size_G: Tensor) -> Tensor:
     """‖after − before‖/‖before‖ of each place and of all, [G + 1]; 0 where nothing moved, also from zero."""
-    moved = norms([[delta] for delta in torch._foreach_sub(list(after), list(before))])
-    size = norms([[sample] for sample in before])
+    moved = torch.linalg.vector_norm(after_GS - before_GS, dim=1)
+    moved = sketch.with_whole_norm(moved, count_G, size_G)
+    size = sketch.with_whole_norm(torch.linalg.vector_norm(before_GS, dim=1), count_G, size_G)
     return (moved / size).masked_fill(moved == 0, 0.0)
 
 
-def _strided(tensor: Tensor, stride: int) -> Tensor:
-    flat = tensor.detach().reshape(-1)
-    return flat.as_strided((-(-flat.numel() // stride),), (stride,))
+def _each_norm(flat: list[Tensor], order: float) -> list[Tensor]:
+    if _typed_norm:
+        return list(torch._foreach_norm(flat, order, dtype=torch.float32))
+    return list(torch._foreach_norm(flat, order))
+
+
+def _peak(tensor: Tensor) -> Tensor:
+    return torch.maximum(tensor.amax(), -tensor.amin())  # on a CPU far faster than the norm of order infinity
 
 
 def _merged(place: Sequence[Tensor]) -> list[Tensor]:
-    small = [tensor.detach().reshape(-1) for tensor in place if tensor.numel() <= SMALL]
-    large = [tensor.detach() for tensor in place if tensor.numel() > SMALL]
-    return [torch.cat(small), *large] if small else large
+    most = SMALL if place[0].is_cuda else SMALL_ON_CPU
+    small = [tensor for tensor in place if tensor.numel() <= most]
+    if len(small) < 2:
+        return list(place)
+    return [torch.cat([tensor.reshape(-1) for tensor in small]), *(t for t in place if t.numel() > most)]

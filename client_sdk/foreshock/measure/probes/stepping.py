@@ -1,0 +1,305 @@
+"""An optimizer's step in; the weights and gradients that it is about to use, grouped by place, to whoever is due, out.
+
+One pair of hooks per model serves every reader: what is looked up once, is not looked up again.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import (
+    Optimizer,
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from foreshock.guard import guard
+from foreshock.measure.site import Site
+from foreshock.measure.statistics import parameters, sketch
+from foreshock.measure.statistics.table import STATISTICS
+from foreshock.measure.transfer import moved
+from foreshock.series import SeriesSpec
+
+from .choose import block_names, parameter_name, place_of
+from .subject import Attached
+
+if TYPE_CHECKING:
+    from foreshock.measure.sites import Sites
+
+LAYOUTS = 64  # whose sizes are kept: the parameters with a gradient may change from step to step
+
+After = Callable[[], None]
+"""What a reader wants to do once the step has been taken."""
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """One parameter that is about to be stepped; of a sharded one this rank's shard."""
+
+    name: str
+    place: str
+    parameter: nn.Parameter
+    weight: Tensor
+    gradient: Tensor
+
+
+class Stepped:
+    """What one optimizer is about to step on one device."""
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        number: int,
+        device: torch.device,
+        held: Sequence[Held],
+        whole: str,
+        weigh: Callable[[sketch.Layout, torch.device], tuple[Tensor, Tensor]],
+    ) -> None:
+        self.optimizer = optimizer
+        self.whole = whole  # the place of what is true of all places together
+        self._weigh = weigh
+        self.number = number  # of the optimizer, in the order of their first steps
+        self.device = device
+        self.places = list(dict.fromkeys(one.place for one in held))
+        self.held = [[one for one in held if one.place == place] for place in self.places]
+        self.labels = {"optimizer": str(number)} if number else {}
+
+    @cached_property
+    def weights(self) -> list[list[Tensor]]:
+        """By place."""
+        return [[one.weight for one in place] for place in self.held]
+
+    @cached_property
+    def gradients(self) -> list[list[Tensor]]:
+        """By place."""
+        return [[one.gradient for one in place] for place in self.held]
+
+    @cached_property
+    def few_gradients(self) -> list[list[Tensor]]:
+        """The same values in fewer tensors."""
+        return parameters.merged(self.gradients)
+
+    @cached_property
+    def gradient_norms(self) -> Tensor:
+        """[places + 1]."""
+        return parameters.norms(self.few_gradients)
+
+    @cached_property
+    def layout(self) -> sketch.Layout:
+        """Which coordinates stand for the places."""
+        return sketch.layout(self.weights)
+
+    @cached_property
+    def gradient_sketch(self) -> Tensor:
+        """[places, coordinates]."""
+        return sketch.gather(self.gradients, self.layout)
+
+    @cached_property
+    def weight_sketch(self) -> Tensor:
+        """[places, coordinates], before the step."""
+        return sketch.gather(self.weights, self.layout)
+
+    @cached_property
+    def moved_sketch(self) -> Tensor:
+        """[places, coordinates], after the step: not to be asked for before."""
+        return sketch.gather(self.weights, self.layout)
+
+    def by_place(self, names: Sequence[str], places: Sequence[str] | None = None) -> list[SeriesSpec]:
+        """Each of these statistics at each place, then of all places together."""
+        places = self.places if places is None else places
+        return [STATISTICS[name].series(p, self.labels) for name in names for p in (*places, self.whole)]
+
+    def weighing(self, layout: sketch.Layout | None = None) -> tuple[Tensor, Tensor]:
+        """How many coordinates stand for each place, and for how many values."""
+        return self._weigh(layout or self.layout, self.device)
+
+    def site(
+        self,
+        sites: Sites,
+        reader: object,
+        kind: str,
+        names: Sequence[object],
+        specs: Callable[[], list[SeriesSpec]],
+    ) -> Site | None:
+        """The site of this optimizer's row of a reader, or None when it has recorded in the open step."""
+        key = (kind, id(reader), self.number, tuple(names), self.device)
+        site = sites.site(key, kind, kind, specs, _written_by_hooks, self.device)
+        return None if site in sites.clock.recorded else site
+
+
+def write(sites: Sites, site: Site, values: Sequence[Tensor]) -> None:
+    """Put these values, in order, into the site's row."""
+    site.row.copy_(torch.cat(list(values)))
+    sites.clock.recorded[site] = True
+
+
+def _written_by_hooks(tensors: Sequence[Tensor]) -> Tensor:
+    raise AssertionError("an optimizer's row is written by its hooks")
+
+
+class Reader(Protocol):
+    """Reads a step that is about to be taken."""
+
+    def due(self, sites: Sites, optimizer: Optimizer) -> bool:
+        """True when it wants to see this step. Asked at every step of every optimizer, so quick."""
+
+    def before(self, sites: Sites, stepped: Stepped) -> After | None:
+        """Read what is there before the update."""
+
+
+class Steps:
+    """Hooks on every optimizer, or on the one given; those that hold none of the model's parameters are let pass."""
+
+    def __init__(self, model: nn.Module, prefix: str, only: Optimizer | None = None) -> None:
+        self._model = weakref.ref(model)  # a model that is gone must be gone
+        self._prefix = prefix
+        self.whole = prefix.removesuffix(".")
+        self._only = only
+        self._sites: Sites | None = None  # once attached
+        self._readers: list[Reader] = []
+        self._afterwards: dict[int, list[After]] = {}
+        self._places: dict[str, str] = {}  # of the parameters, by name
+        self._known = WeakTensorKeyDictionary()  # parameters -> whether they are the model's
+        self._weighing: dict[object, Tensor] = {}
+        self._order: list[int] = []  # of the optimizers, as they first stepped
+
+    def attach(self, reader: Reader, sites: Sites) -> Attached:
+        """Let this reader see the steps from now on."""
+        if reader in self._readers:
+            return Attached()
+        self._readers.append(reader)
+        if self._sites is not None:
+            return Attached()
+        self._sites = sites
+        if self._only is not None:
+            return Attached(
+                [
+                    self._only.register_step_pre_hook(self._before),
+                    self._only.register_step_post_hook(self._after),
+                ]
+            )
+        return Attached(
+            [
+                register_optimizer_step_pre_hook(self._before),
+                register_optimizer_step_post_hook(self._after),
+            ]
+        )
+
+    def places(self) -> list[str]:
+        """The places that the model's parameters are grouped into, in the model's order."""
+        return list(dict.fromkeys(place for _, place, _ in self.named()))
+
+    def named(self) -> list[tuple[str, str, nn.Parameter]]:
+        """Every parameter with its name and its place."""
+        model = self._model()
+        if model is None:
+            return []
+        blocks = clean = None
+        found = []
+        for name, p in model.named_parameters():
+            if name not in self._places:
+                if blocks is None or clean is None:
+                    blocks, clean = block_names(model), parameter_name(model)
+                self._places[name] = self._prefix + place_of(clean(name), blocks)
+            found.append((name, self._places[name], p))
+        return found
+
+    def holds(self, parameters: object) -> bool:
+        """True when the first of these parameters is the model's; asked at every step, so it remembers."""
+        first = parameters[0] if isinstance(parameters, (list, tuple)) and parameters else parameters
+        if not isinstance(first, Tensor):
+            return False
+        if first not in self._known:
+            for _, _, p in self.named():
+                self._known[p] = True
+            if first not in self._known:
+                self._known[first] = False
+        return self._known[first] is True
+
+    def holds_of(self, optimizer: Optimizer) -> bool:
+        """True when one of the optimizer's groups begins with a parameter of the model's."""
+        return any(self.holds(list(group["params"])) for group in optimizer.param_groups)
+
+    def module(self) -> nn.Module | None:
+        """The model, while it is there."""
+        return self._model()
+
+    def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        sites = self._sites
+        if sites is None or sites.clock.closed or torch.compiler.is_compiling():
+            return
+        due = [reader for reader in self._readers if reader.due(sites, optimizer)]
+        if not due:
+            return
+        with guard("the optimizer's hook, before the step"), sites.clock.spending, torch.no_grad():
+            self._afterwards.pop(id(optimizer), None)
+            afterwards = []
+            for stepped in self._by_device(optimizer):
+                if stepped.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+                    return  # a replayed graph would not come back here
+                found = [reader.before(sites, stepped) for reader in due]
+                afterwards += [after for after in found if after is not None]
+            self._afterwards[id(optimizer)] = afterwards
+
+    def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
+        afterwards = self._afterwards.pop(id(optimizer), None)
+        sites = self._sites
+        if not afterwards or sites is None or sites.clock.closed:
+            return
+        with guard("the optimizer's hook, after the step"), sites.clock.spending, torch.no_grad():
+            for after in afterwards:
+                after()
+
+    def _by_device(self, optimizer: Optimizer) -> list[Stepped]:
+        stepped = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        found: dict[torch.device, list[Held]] = {}
+        for name, place, p in self.named():
+            gradient = p.grad
+            if id(p) not in stepped or gradient is None or gradient.is_sparse or not p.numel():
+                continue
+            weight, gradient = local(p), local(gradient)  # under no_grad: nothing to detach
+            if weight.numel():
+                found.setdefault(weight.device, []).append(Held(name, place, p, weight, gradient))
+        if found and id(optimizer) not in self._order:
+            self._order.append(id(optimizer))
+        return [
+            Stepped(optimizer, self._order.index(id(optimizer)), device, held, self.whole, self._weigh)
+            for device, held in found.items()
+        ]
+
+    def _weigh(self, layout: sketch.Layout, device: torch.device) -> tuple[Tensor, Tensor]:
+        key = (layout.counts, layout.sizes, device)
+        if key not in self._weighing:
+            if len(self._weighing) >= LAYOUTS:
+                self._weighing.clear()
+            values = torch.as_tensor([layout.counts, layout.sizes], dtype=torch.float32, device="cpu")
+            self._weighing[key] = moved(values, device)
+        count_G, size_G = self._weighing[key].unbind(0)
+        return count_G, size_G
+
+
+def embedded(model: nn.Module | None) -> set[int]:
+    """The ids of the parameters that are tables of embeddings: their rows belong to tokens."""
+    if model is None:
+        return set()
+    return {
+        id(p)
+        for module in model.modules()
+        if "embedding" in type(module).__name__.lower()
+        for p in module.parameters(recurse=False)
+    }
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This rank's shard of a distributed tensor; any other tensor as it is."""
+    to_local: Callable[[], Tensor] | None = getattr(tensor, "to_local", None)
+    return to_local() if to_local is not None else tensor

@@ -340,6 +340,17 @@ def test_places_of_a_slow_cadence_are_given_two_of_their_own_steps(caplog: pytes
     recorded.instruments.close(0)
 
 
+def test_places_that_nothing_was_to_be_measured_of_are_not_missed(caplog: pytest.LogCaptureFixture) -> None:
+    recorded = Recorded()
+    recorded.instruments.watch(seeded(lambda: transformers.NanoGPT(2)), families=["representation"])
+    recorded.instruments.pause()
+    with caplog.at_level(logging.WARNING, logger="foreshock"):
+        for _ in range(4):
+            recorded.step()
+    assert caplog.records == []
+    recorded.instruments.close(0)
+
+
 # -- the optimizer ----------------------------------------------------------------------------------------------------
 
 

@@ -220,9 +220,11 @@ class Instruments:
 
     def _look_for_silence(self) -> None:
         """Say of which places nothing came in two of the steps that they were due in; asked before such a step closes."""
+        clock = self._clock
         waiting = [one for one in self._unseen if one.site.calls == 0]
         for one in waiting:
-            one.steps += self._clock.opened % max(1, self._clock.every[one.site.kind]) == 0
+            affordable = one.site.turn.open and not clock.paused  # else even a hook that fires may show nothing
+            one.steps += affordable and clock.opened % max(1, clock.every[one.site.kind]) == 0
         self._unseen = [one for one in waiting if one.steps < UNSEEN_AFTER]
         silent = [one.site.place for one in waiting if one.steps >= UNSEEN_AFTER]
         if silent:

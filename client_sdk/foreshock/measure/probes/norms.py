@@ -37,7 +37,7 @@ class Norm:
         eps = getattr(module, "eps", 0.0)
         self._eps = eps if isinstance(eps, (int, float)) else 0.0
 
-    def pick(self, module: nn.Module, args: Any, kwargs: Any) -> tuple[Sequence[Tensor], bool]:
+    def pick(self, module: Any, args: Any, kwargs: Any) -> tuple[Sequence[Tensor], bool]:
         """The layer's input, its gains and running variances."""
         x = first_floating(args)
         x = first_floating(kwargs) if x is None else x

@@ -29,7 +29,7 @@ def plan(subject: Subject) -> list[Planned]:
     """The features that each value head reads, and the values it gives."""
     lines = []
     for name, module in subject.modules():
-        if not is_value_head(name, module) or not subject.wants(name):
+        if not isinstance(module, nn.Linear) or not is_value_head(name, module) or not subject.wants(name):
             continue
         place, width = subject.place(name), module.in_features
         lines += [
@@ -65,8 +65,8 @@ def is_value_head(name: str, module: nn.Module) -> bool:
     return one and any(_NAMED.fullmatch(part.lower()) for part in name.split("."))
 
 
-def the_input(module: nn.Module, args: Any, kwargs: Any) -> tuple[Sequence[Tensor], bool]:
-    """What the module is called with; a copy of the gradient's whereabouts tells training."""
+def the_input(module: Any, args: Any, kwargs: Any) -> tuple[Sequence[Tensor], bool]:
+    """What the linear layer is called with."""
     x = first_floating(args)
     x = first_floating(kwargs) if x is None else x
     if x is None:

@@ -37,5 +37,6 @@ def _own(module: nn.Module) -> int:
         if isinstance(value, int):
             return value
     weight = getattr(module, "weight", None)
-    known = isinstance(weight, Tensor) and not is_lazy(weight)
-    return weight.shape[0] if known and is_norm(module) and weight.dim() == 1 else 0
+    if not isinstance(weight, Tensor) or is_lazy(weight) or not is_norm(module) or weight.dim() != 1:
+        return 0
+    return weight.shape[0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import weakref
 from collections.abc import Callable
 
@@ -15,6 +17,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional as F  # noqa: N812 (the field's own name)
 from torch.utils.checkpoint import checkpoint
 
+from foreshock.config import EVERY
 from foreshock.measure.finish import StepRow
 from foreshock.measure.instruments import Instruments
 from foreshock.measure.probes import codebooks, routers
@@ -22,7 +25,7 @@ from foreshock.measure.probes.subject import Subject
 from foreshock.measure.statistics import codebook, experts
 
 torch.set_num_threads(1)
-EVERY = {"activations": 0, "optimiser": 0, "router": 1, "codes": 1}
+ALONE = {**dict.fromkeys(EVERY, 0), "router": 1, "codes": 1}  # nothing but routers and codebooks
 
 
 class Recorded:
@@ -30,7 +33,7 @@ class Recorded:
 
     def __init__(self, model: nn.Module) -> None:
         self.rows: list[StepRow] = []
-        self.instruments = Instruments(every=EVERY, on_row=self.rows.append)
+        self.instruments = Instruments(every=ALONE, on_row=self.rows.append)
         self.instruments.watch(model)
         self._step = 0
 
@@ -235,6 +238,22 @@ def test_a_rollout_s_routing_does_not_stand_for_training() -> None:
             model(mixtures.rows(5))
         model(mixtures.rows(9)).sum().backward()
         assert recorded.step()["n_eff{place=layers.0.mlp.gate}"] == 36
+
+
+def test_what_is_remembered_survives_inference_mode_and_a_copy_is_not_watched() -> None:
+    model = seeded(Both).eval()
+    recorded = Recorded(model)
+    with torch.inference_mode():
+        model(mixtures.rows(5))
+    first = recorded.step()
+    model(mixtures.rows(9)).backward()
+    second = recorded.step()
+    for place in ("mixture.layers.0.mlp.gate", "mixture.layers.1.mlp.router", "coder.quantizer"):
+        assert (first[f"n_eff{{place={place}}}"], second[f"n_eff{{place={place}}}"]) == (20, 36)
+    assert second["codebook_age_max{place=coder.quantizer}"] == 2
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        twin(mixtures.rows(3))
+        assert recorded.step() == {}
 
 
 @pytest.mark.parametrize("returns", ["indices", "one-hot", "nothing"])

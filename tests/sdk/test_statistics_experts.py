@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from tests.sdk.device_functions import experts as device_functions
 from torch import Tensor
 
 from foreshock.measure.statistics import experts, pathways
@@ -306,6 +307,16 @@ def test_logits_are_recomputed_as_the_router_would(
         found = experts.scores(given, rows, bias)
         tolerance = 1e-5 if weight == torch.float32 else 0.2
         assert np.abs(found.double().numpy() - expected).max() < tolerance
+
+
+@pytest.mark.parametrize("name", [one.name for one in device_functions.FUNCTIONS if one.series])
+def test_readings_lie_in_their_range(name: str) -> None:
+    (function,) = (one for one in device_functions.FUNCTIONS if one.name == name)
+    row = function.run(function.inputs())[0].tolist()
+    assert len(row) == len(function.series)
+    for spec, value in zip(function.series, row, strict=True):
+        assert spec.low is None or value >= spec.low - 1e-6, spec.key
+        assert spec.high is None or value <= spec.high + 1e-6, spec.key
 
 
 # -- pathways ---------------------------------------------------------------------------------------------------------

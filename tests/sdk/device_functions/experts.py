@@ -46,7 +46,7 @@ FUNCTIONS = [
     DeviceFunction("router", lambda: _router(96), _measure, experts.series("gate", EXPERTS)),
     DeviceFunction(
         "router, all that is known",
-        lambda: _router(96, "valid", "chosen", "tasks", "dropped"),
+        lambda: _router(400, "valid", "chosen", "tasks", "dropped"),
         _measure,
         experts.series("gate", EXPERTS, ("tasks", "dropped")),
     ),

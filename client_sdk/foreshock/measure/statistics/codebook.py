@@ -54,14 +54,15 @@ def measure(given: Mapping[str, Tensor], memory: Tensor) -> tuple[Tensor, Tensor
     not by records: an index weighs e⁻¹ once WINDOW·K others have come.
     """
     size = memory.shape[1] - 1
-    index_N = given["index"]
-    good_N = ((index_N >= 0) & (index_N < size)).float()
+    index_N = given["index"].long()
+    inside_N = index_N.clamp(0, size - 1)
+    good_N = (index_N == inside_N).float()
     asked: Tensor | int = len(index_N)
     if "valid" in given:
         weight_N = given["valid"].float()
         good_N, asked = good_N * weight_N, weight_N.sum()
     count = good_N.sum()
-    batch_K = good_N.new_zeros(size).index_add_(0, index_N.clamp(0, size - 1).long(), good_N)
+    batch_K = good_N.new_zeros(size).index_add_(0, inside_N, good_N)
 
     state_3K, scalars_3 = memory.narrow(1, 0, size), memory.select(1, size)
     keep = torch.exp(count / -(WINDOW * size))
@@ -80,15 +81,15 @@ def measure(given: Mapping[str, Tensor], memory: Tensor) -> tuple[Tensor, Tensor
     )
 
     mass = weight_K.sum()
-    recent_K = (since_K < WINDOW * size).float()
+    recent = (since_K < WINDOW * size).sum()
     entropy = torch.special.entr(weight_K / mass).sum()
     # Miller & Madow with the effective number of indices, (Σw)²/Σw², since older ones weigh less.
-    short = (recent_K.sum() - 1.0) * squares / (2.0 * mass * mass)
+    short = (recent - 1.0) * squares / (2.0 * mass * mass)
     use = torch.stack(
         [
-            recent_K.mean(),
+            recent / size,
             (entropy + short).exp().clamp(1.0, size),
-            (weight_K < DEAD * mass / size).float().mean(),
+            (weight_K < mass * (DEAD / size)).mean(dtype=torch.float32),
         ]
     ).masked_fill(seen < ENOUGH * size, math.nan)
     ordered_K = age_K.sort().values

@@ -76,15 +76,14 @@ def measure(given: Mapping[str, Tensor]) -> Tensor:
     total = kl_D.sum()
     share_D = kl_D / total
     centred_SD = (mean_SD - mean_SD.sum(0) / count).mul_(column_S1)
-    active_D = (centred_SD.square().sum(0) / (count - 1.0) > ACTIVE).float()
-    values = torch.stack(
+    active = (centred_SD.square().sum(0) / (count - 1.0) > ACTIVE).sum()
+    spread = torch.stack([share_D.amin(), torch.special.entr(share_D).sum().exp()])
+    units = torch.stack([active, active / kl_D.shape[0]])
+    values = torch.cat(
         [
-            total,
-            kl_D.amax(),
-            share_D.amin().masked_fill(total <= 0, 0.0),
-            torch.special.entr(share_D).sum().exp().masked_fill(total <= 0, 0.0),
-            active_D.sum().masked_fill(count < 2, math.nan),
-            active_D.mean().masked_fill(count < 2, math.nan),
+            torch.stack([total, kl_D.amax()]),
+            spread.masked_fill(total <= 0, 0.0),
+            units.masked_fill(count < 2, math.nan),
             _information(centred_SD, log_SD, good_S, given["noise"]),
         ]
     )
@@ -93,21 +92,23 @@ def measure(given: Mapping[str, Tensor]) -> Tensor:
 
 
 def _information(mean_SD: Tensor, log_SD: Tensor, good_S: Tensor, noise_MD: Tensor) -> Tensor:
-    """Mean of ln q(z|x) − ln (1/M) Σ q(z|x′) for one z of each of M rows: at most ln M. NaN with fewer than two."""
+    """Mean of ln q(z|x) − ln (1/M) Σ q(z|x′) for one z of each of M rows, [1]: at most ln M. NaN with fewer than two.
+
+    ‖(z − μ)/σ‖² of every z under every posterior is expanded into one product, in float64, as it is small beside its terms.
+    """
     paired = noise_MD.shape[0]
     mean_MD = mean_SD.narrow(0, 0, paired).double()
-    log_MD = log_SD.narrow(0, 0, paired).double().clamp(NARROWEST, WIDEST)
-    good_M, noise_MD = good_S.narrow(0, 0, paired).double(), noise_MD.double()
+    log_MD = log_SD.narrow(0, 0, paired).double().clamp_(NARROWEST, WIDEST)
+    good_M = good_S.narrow(0, 0, paired)
     count = good_M.sum()
     precision_MD = torch.exp(-log_MD)
-    z_MD = mean_MD + noise_MD * torch.exp(0.5 * log_MD)
-    # ‖(z − μ)/σ‖² of every z under every posterior, expanded: float64, as what is left is small beside its terms.
+    z_MD = torch.addcmul(mean_MD, noise_MD, precision_MD.rsqrt())
     scaled_MD = mean_MD * precision_MD
-    far_MM = z_MD.square() @ precision_MD.t() - 2.0 * (z_MD @ scaled_MD.t()) + (mean_MD * scaled_MD).sum(1)
-    density_MM = -0.5 * (far_MM.clamp_min(0.0) + log_MD.sum(1))
-    own_M = -0.5 * (noise_MD.square().sum(1) + log_MD.sum(1))
-    same_MM = torch.eye(paired, dtype=torch.bool, device=mean_SD.device)
-    density_MM = torch.where(same_MM, own_M.unsqueeze(1), density_MM).masked_fill(good_M == 0, -math.inf)
-    gain_M = (own_M - density_MM.logsumexp(1) + count.log()).float()
-    good_M = good_M.float() * masked.finite(gain_M)
-    return masked.mean(gain_M, good_M, good_M.sum()).masked_fill(good_M.sum() < 2, math.nan)
+    far_MM = torch.addmm(
+        (mean_MD * scaled_MD).sum(1),
+        torch.cat([z_MD.square(), z_MD], 1),
+        torch.cat([precision_MD, scaled_MD.mul(-2.0)], 1).t(),
+    )
+    density_MM = far_MM.clamp_min_(0.0).add_(log_MD.sum(1)).mul_(-0.5).masked_fill_(good_M == 0, -math.inf)
+    gain_M = (density_MM.diagonal() - density_MM.logsumexp(1) + count.log()).float()
+    return masked.mean(gain_M.unsqueeze(0), good_M, count).masked_fill(count < 2, math.nan)

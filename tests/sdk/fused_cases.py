@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from foreshock.measure.statistics import nucleus, tokens
 from foreshock.measure.statistics.fused import launch
 
 
@@ -27,6 +27,7 @@ class Case:
     actions: Tensor | None = None
     squares: bool = False
     sizes: bool = False
+    nucleus: bool = False  # instead
 
     @property
     def count(self) -> int:
@@ -62,6 +63,15 @@ def hostile(width: int = 1500) -> Tensor:
 def batch(dtype: torch.dtype) -> Tensor:
     """All but the last token of each sequence, as a language model's logits are cut: no view as one matrix."""
     return noise(3, 5, 700).to(dtype)[:, :-1]
+
+
+def eager(case: Case) -> Tensor:
+    """What stands in for the kernels where they cannot run."""
+    if case.other is not None:
+        return tokens.compare(case.logits, case.other, case.rows)
+    if case.nucleus and case.rows is not None:
+        return nucleus.within(case.logits, case.rows)
+    return tokens.scan(case.logits, case.rows, **case.asked())
 
 
 def _other(logits: Tensor) -> Tensor:
@@ -100,17 +110,21 @@ CASES: dict[str, Case] = {
     "two policies, picked rows, two dtypes": Case(
         batch(torch.bfloat16), other=_other(noise(3, 4, 700)), rows=torch.tensor([9, 2, 2])
     ),
+    "nucleus of hostile rows": Case(hostile(), rows=torch.arange(12), nucleus=True),
+    "nucleus, picked rows of cut sequences": Case(
+        batch(torch.bfloat16), rows=torch.tensor([11, 0, 4]), nucleus=True
+    ),
 }
 
 
 def kernels(case: Case) -> Tensor | None:
     if case.other is not None:
         return launch.compare(case.logits, case.other, case.rows, case.count)
+    if case.nucleus and case.rows is not None:
+        return launch.nucleus(case.logits, case.rows, nucleus.MASS, nucleus.STEPS)
     return launch.scan(case.logits, case.rows, case.count, **case.asked())
 
 
-COMPUTE: Callable[[Case], Tensor | None] = kernels
-
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    torch.save({name: COMPUTE(case) for name, case in CASES.items()}, sys.argv[1])
+    torch.save({name: kernels(case) for name, case in CASES.items()}, sys.argv[1])

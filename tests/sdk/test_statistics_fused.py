@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from tests.sdk.fused_cases import CASES, hostile
+from tests.sdk.fused_cases import CASES, eager, hostile
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -40,12 +40,7 @@ def interpreted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
 @needs_triton
 @pytest.mark.parametrize("name", CASES)
 def test_a_kernel_reads_what_the_eager_pass_reads(name: str, interpreted: dict[str, Tensor]) -> None:
-    case = CASES[name]
-    if case.other is not None:
-        expected = tokens.compare(case.logits, case.other, case.rows)
-    else:
-        expected = tokens.scan(case.logits, case.rows, **case.asked())
-    found = interpreted[name]
+    expected, found = eager(CASES[name]), interpreted[name]
     assert found.shape == expected.shape
     assert torch.equal(found.isnan(), expected.isnan())
     assert torch.equal(found.isinf(), expected.isinf())
@@ -112,7 +107,10 @@ def test_the_kernels_compile_for_a_gpu_and_keep_to_its_registers(dtype: str, cap
         "p_outer": "i64",
         "q_outer": "i64",
     }
-    for function, types in ((kernels.scan, signature), (kernels.compare, pair)):
+    one = signature | {"mass": "fp32", "STEPS": "constexpr"}
+    one = {name: one.get(name, "i32") for name in kernels.nucleus.arg_names}
+    flags["STEPS"] = 16
+    for function, types in ((kernels.scan, signature), (kernels.compare, pair), (kernels.nucleus, one)):
         constants = {name: value for name, value in flags.items() if name in types}
         source = ASTSource(
             fn=function,

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 
 NOTHING = -200.0  # exp() of it is 0 in float32, and 0 times it is 0: the same as -inf without 0 · inf
+EXCLUDED = (
+    -1e30
+)  # a logit no larger is -inf by another name: some mask with the most negative number there is
 LOG2E = math.log2(math.e)  # torch has a faster exp2 than exp on some processors, and as exact
 
 
@@ -84,21 +87,25 @@ class Softmax:
 
 
 class Sizes:
-    """Of R rows: the largest and the second largest logit, the largest magnitude, the mean; -inf is no logit."""
+    """Of R rows: the largest and the second largest logit, the largest magnitude, the mean; beyond EXCLUDED is no logit."""
 
-    def __init__(self) -> None:
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
         self._so_far: tuple[Tensor, Tensor, Tensor, Tensor, Tensor] | None = None
 
     def add(self, x_RC: Tensor) -> None:
         """Take in these columns, in float32; they are left as they are."""
         top_R = x_RC.amax(1)
-        highest_RC = x_RC == top_R.unsqueeze(1)
-        below_R = x_RC.masked_fill(highest_RC, -math.inf).amax(1)
-        below_R = below_R.where(highest_RC.sum(1) < 2, top_R)
-        impossible_RC = x_RC == -math.inf
-        x_RC = x_RC.masked_fill(impossible_RC, 0.0)
-        largest_R, sum_R = torch.linalg.vector_norm(x_RC, math.inf, dim=1), x_RC.sum(1)
-        count_R = x_RC.shape[1] - impossible_RC.sum(1)
+        is_RC = torch.eq(
+            x_RC, top_R.unsqueeze(1), out=self._rooms.take("y", x_RC)
+        )  # 0.0 or 1.0: faster than bool
+        ties_R = is_RC.sum(1)
+        below_R = torch.sub(x_RC, is_RC, alpha=-EXCLUDED, out=self._rooms.take("w", x_RC)).amax(1)
+        below_R = below_R.where(ties_R < 2, top_R)
+        is_RC = torch.le(x_RC, EXCLUDED, out=is_RC)
+        count_R = x_RC.shape[1] - is_RC.sum(1)
+        x_RC = torch.clamp_min(x_RC, EXCLUDED, out=self._rooms.take("w", x_RC)).sub_(is_RC, alpha=EXCLUDED)
+        largest_R, sum_R = torch.maximum(x_RC.amax(1), -x_RC.amin(1)), x_RC.sum(1)
         if self._so_far is not None:
             top, below, largest, sums, count = self._so_far
             below_R = torch.maximum(torch.maximum(below, below_R), torch.minimum(top, top_R))
@@ -107,47 +114,51 @@ class Sizes:
         self._so_far = top_R, below_R, largest_R, sum_R, count_R
 
     def finish(self) -> Tensor:
-        """Largest logit, largest magnitude, mean, and the margin between the largest and the second, [4, R]."""
+        """Largest logit, largest magnitude, mean, and the margin between the largest and the second, [4, R]; the margin is
+        inf where there is no second."""
         if self._so_far is None:
             raise ValueError(EMPTY)
         top_R, below_R, largest_R, sum_R, count_R = self._so_far
+        below_R = below_R.masked_fill(below_R <= 0.5 * EXCLUDED, -math.inf)
         return torch.stack([top_R, largest_R, sum_R / count_R, top_R - below_R])
 
 
 class Divergence:
     """Of R pairs of rows, logits of p and of q: the sums of both softmaxes, and Σw(y − z) with z of q as y is of p."""
 
-    def __init__(self) -> None:
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
         self._so_far: tuple[Tensor, Tensor, list[Tensor]] | None = None
 
     def add(self, p_RC: Tensor, q_RC: Tensor) -> None:
         """Take in these columns of both."""
-        x_RC, z_RC = p_RC.float(), q_RC.float()
-        top_p, top_q = x_RC.amax(1), z_RC.amax(1)
+        y_RC, z_RC = self._rooms.take("y", p_RC).copy_(p_RC), self._rooms.take("z", q_RC).copy_(q_RC)
+        top_p, top_q = y_RC.amax(1), z_RC.amax(1)
         if self._so_far is not None:
             top_p, top_q = torch.maximum(self._so_far[0], top_p), torch.maximum(self._so_far[1], top_q)
         centre_p, centre_q = _centre(top_p), _centre(top_q)
-        y_RC, z_RC = x_RC - centre_p.unsqueeze(1), z_RC - centre_q.unsqueeze(1)
-        w_RC, v_RC = y_RC.mul(LOG2E).exp2_(), z_RC.mul(LOG2E).exp2_()
-        nothing_RC = w_RC == 0
-        apart_RC = (y_RC - z_RC).masked_fill_(nothing_RC, 0.0).mul_(w_RC)  # -inf − (-inf) is no number
-        first_p = y_RC.masked_fill_(nothing_RC, 0.0).mul_(w_RC).sum(1)
-        first_q = z_RC.masked_fill_(v_RC == 0, 0.0).mul_(v_RC).sum(1)
-        sums = [w_RC.sum(1), first_p, apart_RC.sum(1), v_RC.sum(1), first_q]
+        y_RC.sub_(centre_p.unsqueeze(1)).clamp_min_(NOTHING)
+        z_RC.sub_(centre_q.unsqueeze(1)).clamp_min_(EXCLUDED)
+        w_RC = torch.mul(y_RC, LOG2E, out=self._rooms.take("w", y_RC)).exp2_()
+        v_RC = torch.mul(z_RC, LOG2E, out=self._rooms.take("v", y_RC)).exp2_()
+        work_RC = torch.sub(y_RC, z_RC, out=self._rooms.take("work", y_RC)).mul_(w_RC)
+        apart_R = work_RC.sum(1)
+        lost_R = (
+            torch.le(z_RC, EXCLUDED, out=work_RC).mul_(w_RC).sum(1)
+        )  # what p gives to tokens that q excludes
+        sums = [w_RC.sum(1), w_RC.mul_(y_RC).sum(1), apart_R, lost_R, v_RC.sum(1), v_RC.mul_(z_RC).sum(1)]
         if self._so_far is not None:
-            peak_p, peak_q, (total_p, old_p, apart_R, total_q, old_q) = self._so_far
+            peak_p, peak_q, (total_p, first_p, apart_R, lost_R, total_q, first_q) = self._so_far
             shift_p, shift_q = _centre(peak_p) - centre_p, _centre(peak_q) - centre_q
             scale_p = shift_p.exp().masked_fill(peak_p == -math.inf, 0.0)
             scale_q = shift_q.exp().masked_fill(peak_q == -math.inf, 0.0)
-            apart_R = (apart_R + (shift_p - shift_q) * total_p).mul_(scale_p)
             before = [
                 scale_p * total_p,
-                scale_p * (old_p + shift_p * total_p),
-                apart_R.masked_fill_(
-                    scale_p == 0, 0.0
-                ),  # infinitely apart where p has nothing is no distance
+                scale_p * (first_p + shift_p * total_p),
+                scale_p * (apart_R + (shift_p - shift_q) * total_p),
+                scale_p * lost_R,
                 scale_q * total_q,
-                scale_q * (old_q + shift_q * total_q),
+                scale_q * (first_q + shift_q * total_q),
             ]
             sums = [old + new for old, new in zip(before, sums, strict=True)]
         self._so_far = top_p, top_q, sums
@@ -156,10 +167,10 @@ class Divergence:
         """KL(p‖q), entropy of p, entropy of q, [3, R]: inf where q excludes what p allows, NaN where a row of either is bad."""
         if self._so_far is None:
             raise ValueError(EMPTY)
-        total_p, first_p, apart_R, total_q, first_q = self._so_far[2]
+        total_p, first_p, apart_R, lost_R, total_q, first_q = self._so_far[2]
         log_p, log_q = total_p.log(), total_q.log()
         entropy_p, entropy_q = log_p - first_p / total_p, log_q - first_q / total_q
-        divergence_R = (apart_R / total_p - log_p + log_q).clamp_min(0.0)
+        divergence_R = (apart_R / total_p - log_p + log_q).clamp_min(0.0).masked_fill(lost_R > 0, math.inf)
         both_R = entropy_p + entropy_q
         return torch.stack([divergence_R, entropy_p, entropy_q]).masked_fill(both_R != both_R, math.nan)
 

@@ -65,7 +65,7 @@ def scan(
         rows_S = torch.arange(count, device=logits.device)
     parts, rooms = [], Rooms()
     for top, rows, width in _steps(logits, count, columns, elements):
-        softmax, size = Softmax(rooms, squares=squares), Sizes() if sizes else None
+        softmax, size = Softmax(rooms, squares=squares), Sizes(rooms) if sizes else None
         for chunk, owned in _chunks(logits, rows_S, top, rows, width):
             if chunk.dtype != torch.float32:
                 chunk, owned = rooms.take("x", chunk).copy_(chunk), True
@@ -116,9 +116,9 @@ def compare(
         rows_S = torch.arange(count, device=p.device)
     if elements is None:
         elements = ELEMENTS[p.device.type] // 2  # twice as much is made of each
-    parts = []
+    parts, rooms = [], Rooms()
     for top, rows, width in _steps(p, count, columns, elements):
-        distance = Divergence()
+        distance = Divergence(rooms)
         chunks = zip(_chunks(p, rows_S, top, rows, width), _chunks(q, rows_S, top, rows, width), strict=True)
         for (of_p, _), (of_q, _) in chunks:
             distance.add(of_p, of_q)

@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
+EXCLUDED = tl.constexpr(-1e30)  # as in `online`
 
 
 @triton.jit
@@ -93,7 +94,7 @@ def scan(
         if SIZES:
             next_highest = tl.maximum(next_highest, tl.minimum(highest, x))
             highest = tl.maximum(highest, x)
-            is_possible = x > float("-inf")
+            is_possible = x > EXCLUDED
             z = tl.where(is_possible, x, 0.0)
             largest = tl.maximum(largest, tl.abs(z))
             plain += z
@@ -123,6 +124,7 @@ def scan(
         others = tl.maximum(
             tl.max(next_highest, 0), tl.max(tl.where(lane == where, float("-inf"), highest), 0)
         )
+        others = tl.where(others <= 0.5 * EXCLUDED, float("-inf"), others)
         tl.store(found + at * count + row, peak + nan)
         tl.store(found + (at + 1) * count + row, tl.max(largest, 0) + nan)
         tl.store(found + (at + 2) * count + row, tl.sum(plain, 0) / tl.sum(possible, 0) + nan)
@@ -163,6 +165,7 @@ def compare(
     total_q = tl.zeros([BLOCK], tl.float32)
     first_q = tl.zeros([BLOCK], tl.float32)
     apart = tl.zeros([BLOCK], tl.float32)
+    lost = tl.zeros([BLOCK], tl.float32)
     ahead_p = _columns(begin_p, lane, width)
     ahead_q = _columns(begin_q, lane, width)
     for left in range(0, width, BLOCK):
@@ -179,8 +182,8 @@ def compare(
             shift_q = _centre(peak_q) - _centre(top_q)
             scale_p = tl.where(peak_p == float("-inf"), 0.0, tl.exp2(shift_p * LOG2E))
             scale_q = tl.where(peak_q == float("-inf"), 0.0, tl.exp2(shift_q * LOG2E))
-            moved = scale_p * (apart + (shift_p - shift_q) * total_p)
-            apart = tl.where(scale_p == 0.0, 0.0, moved)
+            apart = scale_p * (apart + (shift_p - shift_q) * total_p)
+            lost = scale_p * lost
             first_p = scale_p * (first_p + shift_p * total_p)
             total_p = scale_p * total_p
             first_q = scale_q * (first_q + shift_q * total_q)
@@ -191,7 +194,9 @@ def compare(
         z -= _centre(peak_q)
         w = tl.exp2(y * LOG2E)
         v = tl.exp2(z * LOG2E)
-        apart += tl.where(w > 0.0, w * (y - z), 0.0)
+        kept = z > EXCLUDED
+        apart += tl.where(kept & (w > 0.0), w * (y - z), 0.0)
+        lost += tl.where(kept, 0.0, w)
         total_p += w
         total_q += v
         first_p += tl.where(w > 0.0, w * y, 0.0)
@@ -206,6 +211,61 @@ def compare(
     entropy_q = log_q - tl.sum(first_q, 0) / sum_q
     nan = tl.where(entropy_p + entropy_q == entropy_p + entropy_q, 0.0, float("nan"))
     divergence = tl.maximum(tl.sum(apart, 0) / sum_p - log_p + log_q, 0.0)
+    divergence = tl.where(tl.sum(lost, 0) > 0.0, float("inf"), divergence)
     tl.store(found + row, divergence + nan)
     tl.store(found + count + row, entropy_p + nan)
     tl.store(found + 2 * count + row, entropy_q + nan)
+
+
+@triton.jit(do_not_specialize=["inner", "stride_outer", "count", "mass"])
+def nucleus(
+    logits,
+    rows,
+    found,
+    width,
+    inner,
+    stride_outer,
+    stride_inner,
+    count,
+    mass,
+    STEPS: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    begin = logits + _offset(rows, inner, stride_outer, stride_inner, True, ALIGNED)
+    lane = tl.arange(0, BLOCK)
+    highest = tl.full([BLOCK], float("-inf"), tl.float32)
+    for left in range(0, width, BLOCK):
+        highest = tl.maximum(highest, _columns(begin, left + lane, width).to(tl.float32))
+    peak = _centre(tl.max(highest, 0))
+    total = tl.zeros([BLOCK], tl.float32)
+    for left in range(0, width, BLOCK):
+        total += tl.exp2((_columns(begin, left + lane, width).to(tl.float32) - peak) * LOG2E)
+    sum_w = tl.sum(total, 0)
+    low = (1.0 - mass) * sum_w / width
+    high = 1.0
+    for _ in range(STEPS):
+        middle = tl.sqrt(low * high)
+        inside = tl.zeros([BLOCK], tl.float32)
+        for left in range(0, width, BLOCK):
+            w = tl.exp2((_columns(begin, left + lane, width).to(tl.float32) - peak) * LOG2E)
+            inside += tl.where(w >= middle, w, 0.0)
+        enough = tl.sum(inside, 0) >= mass * sum_w
+        low = tl.where(enough, middle, low)
+        high = tl.where(enough, high, middle)
+    inside = tl.zeros([BLOCK], tl.float32)
+    first = tl.zeros([BLOCK], tl.float32)
+    size = tl.zeros([BLOCK], tl.float32)
+    for left in range(0, width, BLOCK):
+        y = _columns(begin, left + lane, width).to(tl.float32) - peak
+        w = tl.exp2(y * LOG2E)
+        kept = w >= low
+        inside += tl.where(kept, w, 0.0)
+        first += tl.where(kept, w * y, 0.0)
+        size += kept.to(tl.float32)
+    kept_w = tl.sum(inside, 0)
+    entropy = tl.log(kept_w) - tl.sum(first, 0) / kept_w
+    nan = tl.where(entropy == entropy, 0.0, float("nan"))
+    row = tl.program_id(0)
+    tl.store(found + row, tl.maximum(entropy, 0.0) + nan)
+    tl.store(found + count + row, tl.sum(size, 0) + nan)

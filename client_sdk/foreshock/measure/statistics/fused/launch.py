@@ -83,6 +83,33 @@ def compare(p: Tensor, q: Tensor, rows_S: Tensor | None, count: int) -> Tensor |
     return found if _ran(launch, p) else None
 
 
+def nucleus(logits: Tensor, rows_R: Tensor, mass: float, steps: int) -> Tensor | None:
+    """What `nucleus.within` returns of these."""
+    count = rows_R.shape[0]
+    found = torch.empty((2, count), dtype=torch.float32, device=logits.device)
+    inner, outer, stride = _layout(logits)
+
+    def launch(kernels: Any) -> None:
+        kernels.nucleus[(count,)](
+            logits,
+            rows_R,
+            found,
+            logits.shape[-1],
+            inner,
+            outer,
+            stride,
+            count,
+            mass,
+            STEPS=steps,
+            ALIGNED=_aligned(outer, stride),
+            BLOCK=_block(logits.shape[-1]),
+            num_warps=WARPS,
+            enable_fp_fusion=True,
+        )
+
+    return found if count == 0 or _ran(launch, logits) else None
+
+
 def _suits(x: Tensor) -> bool:
     return (
         x.is_cuda

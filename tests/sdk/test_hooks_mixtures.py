@@ -203,6 +203,25 @@ def test_a_router_that_hides_its_logits_reads_them_from_its_input_and_its_choice
     assert values["expert_load{expert=3,place=layers.1.mlp.router}"] == 0.5  # the bias has its way
 
 
+class ScoringRouter(nn.Linear):
+    """A linear layer by descent alone: returns scores of the chosen, then logits."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        logits = super().forward(x)
+        return torch.zeros_like(logits).scatter(-1, logits.topk(2).indices, 1.0) * logits.sigmoid(), logits
+
+
+def test_a_router_that_is_a_linear_layer_by_descent_alone_is_recomputed() -> None:
+    model = seeded(lambda: block(router=ScoringRouter(WIDTH, 3), experts=three()))
+    recorded = Recorded(model)
+    scores, logits = model.router(mixtures.rows().reshape(-1, WIDTH))
+    scores.sum().backward()
+    given = {"logits": logits.detach(), "limits": torch.tensor(experts.limits(3))}
+    row = experts.measure(given, torch.zeros(3), 2)[0].tolist()
+    values = recorded.step()
+    assert [values[spec.key] for spec in experts.series("router", 3)] == pytest.approx(row, rel=1e-6)
+
+
 def test_running_counts_live_from_step_to_step() -> None:
     model = seeded(Mixture)
     calls = seen(model.layers[0]["mlp"].gate)

@@ -54,14 +54,14 @@ class Router:
     @property
     def plain(self) -> bool:
         """True when its output is its logits."""
-        return not self.head and isinstance(self.module, nn.Linear)
+        return not self.head and type(self.module).forward is nn.Linear.forward
 
     def pick(self, module: nn.Module, args: Any, output: Any) -> tuple[Sequence[Tensor], bool]:
         """The logits; where it returns something else, what they are computed from, and the choices if there are any."""
         x = first_floating(output)
         if x is None:
             return (), False
-        if self.plain and isinstance(output, Tensor):
+        if self.plain:
             return (x,), x.requires_grad
         given = first_floating(args)
         head = module

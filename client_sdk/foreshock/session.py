@@ -61,6 +61,7 @@ class Session:
         self._run = run
         self._place = place
         self._instruments: Instruments | None = None
+        self._failure: Exception | None = None
         self._paused = False
         self._last_step = -1
         self._first: tuple[float, float] | None = (
@@ -70,14 +71,14 @@ class Session:
 
     def log(self, numbers: Mapping[str, Any], more: Mapping[str, Any]) -> None:
         """Add to the step in course."""
-        began = time.perf_counter()
+        began, before = time.perf_counter(), self._within
         try:
             if numbers:
                 self._intake.take(numbers)
             if more:
                 self._intake.take(more)
         finally:
-            self._own += time.perf_counter() - began
+            self._own += time.perf_counter() - began - (self._within - before)
 
     def step(self, given: object = None) -> None:
         """Close the step in course."""
@@ -87,13 +88,13 @@ class Session:
         if self._first is None:
             self._first = (began, self._own + self._theirs)
         self.wall_seconds = began - self._first[0]
-        before = self._theirs
+        before = self._within
         if self._instruments is not None:
             with _DEVICE:
                 self._instruments.step(step, now, self._own)
         logged = self._intake.close()
         self.pipeline.put(HostRow(step, now, logged, self.wall_seconds, self.training_seconds), len(logged))
-        self._own += time.perf_counter() - began - (self._theirs - before)
+        self._own += time.perf_counter() - began - (self._within - before)
 
     @property
     def rank(self) -> int:
@@ -109,24 +110,38 @@ class Session:
     def _theirs(self) -> float:
         return self._instruments.cost if self._instruments is not None else 0.0
 
+    @property
+    def _within(self) -> float:
+        """What the instruments have measured of themselves inside our calls, and which is not ours to count again."""
+        return self._instruments.within if self._instruments is not None else 0.0
+
     def instruments(self) -> Instruments:
         """Made when first needed: only they import torch."""
         if self._instruments is None:
-            from .measure.instruments import Instruments
-
-            rank, world_size = self._place
-            self._instruments = Instruments(
-                every=self._config.every,
-                budget=self._config.budget,
-                background=self._background_seconds,
-                families=self._config.families,
-                rank=rank,
-                world_size=world_size if rank else 1,  # the first rank keeps plain names
-                on_row=self._arrived,
-            )
+            if self._failure is not None:  # an import that fails would be tried at each call
+                raise self._failure.with_traceback(None)
+            try:
+                self._instruments = self._made()
+            except Exception as failure:
+                self._failure = failure
+                raise
             if self._paused:
                 self._instruments.pause()
         return self._instruments
+
+    def _made(self) -> Instruments:
+        from .measure.instruments import Instruments
+
+        rank, world_size = self._place
+        return Instruments(
+            every=self._config.every,
+            budget=self._config.budget,
+            background=self._background_seconds,
+            families=self._config.families,
+            rank=rank,
+            world_size=world_size if rank else 1,  # the first rank keeps plain names
+            on_row=self._arrived,
+        )
 
     def pause(self) -> None:
         """Measure nothing until ``resume``."""

@@ -23,20 +23,24 @@ class Breaker:
         self._trips = 0
         self._steps = 0
         self._rests = 0  # steps since it tripped
-        self._total = self._elapsed = 0.0
+        self._total = self._records = self._elapsed = 0.0
         self._overdrawn = False
 
-    def close(self, total: float, elapsed: float, budget: float, overdrawn: bool) -> bool:
-        """A step took ``elapsed`` seconds, ``total`` of them ours, with records paid on credit or not; True when that trips it."""
+    def close(self, total: float, records: float, elapsed: float, budget: float, overdrawn: bool) -> bool:
+        """A step took ``elapsed`` seconds, ``total`` of them ours and ``records`` of these for what it could hold back, paid on
+        credit or not; True when that trips it."""
         self._steps += 1
         self._rests += 1
         self._total += total
+        self._records += records
         self._elapsed += elapsed
         self._overdrawn |= overdrawn
         if self._steps < WINDOW:
             return False
-        taken, on_credit = 100 * self._total / max(self._elapsed, 1e-9), self._overdrawn
-        self._steps, self._total, self._elapsed, self._overdrawn = 0, 0.0, 0.0, False
+        whole = max(self._elapsed, 1e-9) / 100
+        taken, on_credit = self._total / whole, self._overdrawn and self._records / whole > budget
+        self._steps, self._overdrawn = 0, False
+        self._total = self._records = self._elapsed = 0.0
         limit = max(TIMES * budget, PERCENT)
         if self.level == 0:
             if self._rests >= REST << min(self._trips - 1, 10) and taken < limit / 2:

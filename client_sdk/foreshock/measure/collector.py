@@ -42,7 +42,7 @@ class HostCollector(Generic[Note]):
         if len(self._arrived) >= self._most:
             self.dropped += readings
             return False
-        row = torch.cat([part.reshape(-1) for part in parts])
+        row = torch.cat(_flat(parts))
         values = row.numpy()  # sync: none, the tensor lives on the host and is ours alone
         self._arrived.append((note, values))
         return True
@@ -123,7 +123,7 @@ class DeviceRing(Generic[Note]):
         self._sent += 1
         slot.note, slot.size, slot.readings = note, size, readings
         slot.stamp = float(self._sent % self.STAMPS)
-        torch.cat([part.reshape(-1) for part in parts], out=slot.device[:size])
+        torch.cat(_flat(parts), out=slot.device[:size])
         slot.stamp_device.fill_(slot.stamp)
         slot.ready.record(self._primitives.main_stream())
         pairs = [(slot.host[:size], slot.device[:size]), (slot.stamp_host, slot.stamp_device)]
@@ -156,3 +156,8 @@ class DeviceRing(Generic[Note]):
 
     def waiting(self) -> int:
         return len(self._flying)
+
+
+def _flat(parts: Sequence[Tensor]) -> list[Tensor]:
+    """One-dimensional, which nearly all are already: reshaping would cost more than the copy."""
+    return [part if part.dim() == 1 else part.reshape(-1) for part in parts]

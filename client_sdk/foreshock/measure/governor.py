@@ -102,7 +102,7 @@ class Governor:
         """A step ends in which these turns recorded; since the start we took ``own`` seconds of the host, ``billed`` of them
         for turns. ``late``: what the device has told meanwhile of earlier work, seconds beyond those."""
         now, beside = self._now(), self._background()
-        first = self._price(recorded)
+        first, optional = self._price(recorded)
         more = self._reprice(late)
         mine, paid = own - self._own, billed - self._billed
         others = max(0.0, mine - paid)
@@ -122,7 +122,8 @@ class Governor:
         for index, seconds in enumerate((total, elapsed)):
             self._smooth[index] += (seconds - self._smooth[index]) / min(self._steps, SMOOTH)
         overdrawn = self.tokens < -self._limit / 2
-        if self.breaker.close(total - first, elapsed, self.budget, overdrawn) and self._turns is not None:
+        tripped = self.breaker.close(total - first, optional + more, elapsed, self.budget, overdrawn)
+        if tripped and self._turns is not None:
             self._turns.hold_back()
         if self._steps % REVIEW == 1:
             self._review()
@@ -146,19 +147,21 @@ class Governor:
 
     # -- accounts ---------------------------------------------------------------------------------------------------
 
-    def _price(self, recorded: Iterable[Turn]) -> float:
-        """Take in what these records cost; what the first ones did."""
-        first = 0.0
+    def _price(self, recorded: Iterable[Turn]) -> tuple[float, float]:
+        """Take in what these records cost. Out: the seconds of first records, and of later ones that are not essential."""
+        first = optional = 0.0
         for turn in recorded:
             seconds, turn.spent = turn.spent, 0.0
             if turn.records < 2:  # dearer than is known
                 first += seconds
                 seconds *= WARM if turn.records < 1 else 1.0
+            elif not turn.essential:
+                optional += seconds
             known = turn.cost - turn.late
             if turn.records > 1:
                 seconds = known + PRICE * (min(seconds, SURPRISE * known) - known)
             turn.cost = turn.late + seconds
-        return first
+        return first, optional
 
     def _reprice(self, late: Iterable[tuple[Turn | None, float]]) -> float:
         total = 0.0

@@ -97,6 +97,11 @@ class Instruments:
         return self._clock.seconds
 
     @property
+    def within(self) -> float:
+        """Of these, the seconds spent in blocks of ours on the training thread: the part that a clock around a call sees too."""
+        return self._clock.spending.seconds
+
+    @property
     def level(self) -> int:
         """1: all is measured that can be afforded. 0: what is essential. -1: nothing but logged tensors."""
         if self._clock.paused:
@@ -223,7 +228,9 @@ class Instruments:
         clock = self._clock
         waiting = [one for one in self._unseen if one.site.calls == 0]
         for one in waiting:
-            affordable = one.site.turn.open and not clock.paused  # else even a hook that fires may show nothing
+            affordable = (
+                one.site.turn.open and not clock.paused
+            )  # else even a hook that fires may show nothing
             one.steps += affordable and clock.opened % max(1, clock.every[one.site.kind]) == 0
         self._unseen = [one for one in waiting if one.steps < UNSEEN_AFTER]
         silent = [one.site.place for one in waiting if one.steps >= UNSEEN_AFTER]

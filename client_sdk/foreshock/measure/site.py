@@ -106,6 +106,14 @@ class Site:
         self.trains = False
         self.off = False  # after its first exception
 
+    def lets_pass(self) -> bool:
+        """True, and counted, when no call of the open step is to be recorded: asked by hooks before they prepare anything."""
+        if self.turn.open:
+            return False
+        self.calls += 1
+        self.clock.passed += 1
+        return True
+
     def wanted(self, trained: bool) -> bool:
         """True when this call is to be recorded; counts the call either way."""
         self.calls += 1

@@ -130,6 +130,8 @@ class Spectra:
         return sum(collector.waiting() for collector in self._collectors.values())
 
     def _choose(self, due: list[Source]) -> None:
+        if not self._sources:
+            return
         backlog = sum(unsolved.payload.size for unsolved in self._waiting)
         grace = GRACE * self.share / SHARE
         behind = self._spent > grace + self.share * (self.now() - self._began)

@@ -49,6 +49,8 @@ class Hook:
             if xs:
                 observe([x.detach() for x in xs], site.row, site.index, trained)
             return
+        if site.lets_pass():
+            return
         with guard(f"the hook at {site.place}"):
             xs, trained = self.pick(module, args, output)
             if xs:

@@ -32,12 +32,13 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The places measured, in order."""
+    """The places whose activations were measured, in order."""
     places: list[str] = []
     take = Site.take
 
     def counted(site: Site, tensors: list[Tensor], row: Tensor, trained: bool) -> None:
-        places.append(site.place)
+        if site.kind == "activations":
+            places.append(site.place)
         take(site, tensors, row, trained)
 
     monkeypatch.setattr(Site, "take", counted)

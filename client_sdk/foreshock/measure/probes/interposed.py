@@ -64,6 +64,7 @@ class _Interposed:
         """Put the function back when nobody listens, unless somebody else has replaced ours meanwhile: then it only passes on."""
         if listener in self.listeners:
             self.listeners.remove(listener)
-        if not self.listeners and getattr(self._owner, self._name) is self._ours:
-            setattr(self._owner, self._name, self._original)
+        if not self.listeners:
             _standing.pop((id(self._owner), self._name), None)
+            if getattr(self._owner, self._name) is self._ours:
+                setattr(self._owner, self._name, self._original)

@@ -138,9 +138,7 @@ def _layers(children: Sequence[tuple[str, nn.Module]]) -> list[Layer]:
     weighted = [(name, module) for name, module in children if _widths(module) is not None]
     convolutional = bool(weighted) and all(isinstance(m, nn.modules.conv._ConvNd) for _, m in weighted)
     hidden = [
-        (name, module)
-        for (_, before), (name, module) in pairwise(weighted)
-        if _follows(before, module)
+        (name, module) for (_, before), (name, module) in pairwise(weighted) if _follows(before, module)
     ]
     if len(nonlinear) >= len(hidden):
         return [Layer(name, module, False, convolutional) for name, module in nonlinear]

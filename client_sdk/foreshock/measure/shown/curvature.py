@@ -62,6 +62,8 @@ def _measured(sites: Sites, loss: Tensor, chosen: list[Tensor], steps: int) -> T
             found = torch.autograd.grad(
                 gradient_P, chosen, grad_outputs=v_P, retain_graph=True, allow_unused=True
             )
+            if all(gradient is None for gradient in found):
+                raise RuntimeError("its gradient does not depend on the parameters by any known way")
             return _flat(chosen, found).detach()
 
         return curvature.measure(product, start_P, steps)

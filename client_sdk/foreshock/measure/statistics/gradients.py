@@ -83,7 +83,8 @@ def matrices(place: list[Tensor]) -> Tensor:
     for gradient in place:
         gradient_MN = gradient.flatten(1)
         rank.append(participation(gradient_MN))
-        norm_M = torch.linalg.vector_norm(gradient_MN, dim=1, dtype=torch.float32)
+        half = gradient_MN.dtype in (torch.bfloat16, torch.float16)
+        norm_M = torch.linalg.vector_norm(gradient_MN, dim=1, dtype=torch.float32 if half else None).float()
         mean = norm_M.mean()
         dormant.append((norm_M <= DORMANT * mean).sum() + 0.0 * mean)  # NaN with the mean
         rows += len(norm_M)

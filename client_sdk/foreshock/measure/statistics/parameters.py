@@ -71,7 +71,7 @@ def update_ratios(before_GS: Tensor, after_GS: Tensor, count_G: Tensor, size_G: 
 
 
 def _each_norm(flat: list[Tensor], order: float) -> list[Tensor]:
-    if _typed_norm:
+    if _typed_norm and all(tensor.dtype != torch.float64 for tensor in flat):  # which no norm may narrow
         return list(torch._foreach_norm(flat, order, dtype=torch.float32))
     return list(torch._foreach_norm(flat, order))
 

@@ -19,9 +19,10 @@ def activity(x_SW: Tensor) -> tuple[Tensor, Tensor]:
     """Sum and largest |h| of each unit over the finite rows, [2, W]; and how many rows those are, of how many, [2]."""
     if len(x_SW) == 0:
         return x_SW.new_zeros(2, x_SW.shape[1], dtype=torch.float32), x_SW.new_zeros(2, dtype=torch.float32)
-    size_S = torch.linalg.vector_norm(x_SW, 1, dim=1, dtype=torch.float32)
+    x_SW = x_SW.float()
+    size_S = torch.linalg.vector_norm(x_SW, 1, dim=1)
     good_S = ((size_S - size_S) == 0).float()
-    size_SW = torch.nan_to_num(x_SW, 0.0, 0.0, 0.0).float().abs_().mul_(good_S.unsqueeze(1))
+    size_SW = torch.nan_to_num(x_SW, 0.0, 0.0, 0.0).abs_().mul_(good_S.unsqueeze(1))
     rows = torch.stack([good_S.sum(), torch.ones_like(good_S).sum()])
     return torch.stack([size_SW.sum(0), size_SW.amax(0)]), rows
 

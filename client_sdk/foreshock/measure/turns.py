@@ -63,7 +63,7 @@ class Turns:
 
     def __init__(self, every: Mapping[str, int], affords: Affords | None) -> None:
         self.step = 0  # the open one, counted from the start
-        self.skipped = 0  # records that were due and could not be afforded
+        self._skipped = 0  # records that were due and could not be afforded, up to the last one of each turn
         self._every = every
         self._affords = affords
         self._shared: dict[str, Turn] = {}
@@ -114,9 +114,13 @@ class Turns:
             chosen = len(due) if self._affords is None else self._affords.choose(due, step)
             for turn in due[:chosen]:
                 self._put(turn, open=True)
-                if turn.records:
-                    self.skipped += max(0, (step - turn.last) // turn.minimum - 1)
+                self._skipped += self._missed(turn)
             self._waiting = due[chosen:]
+
+    @property
+    def skipped(self) -> int:
+        """Records that were due so far and could not be afforded."""
+        return self._skipped + sum(self._missed(turn) for turn in tuple(self._all) if not turn.open)
 
     def hold_back(self) -> None:
         """Close every turn that is not essential until it is chosen again."""
@@ -124,6 +128,9 @@ class Turns:
             if turn.open and not turn.essential:
                 self._put(turn, open=False)
                 self._waiting.append(turn)
+
+    def _missed(self, turn: Turn) -> int:
+        return max(0, (self.step - turn.last) // turn.minimum - 1) if turn.records else 0
 
     def _new(self, kind: str, step: int) -> Turn:
         turn = Turn(kind, self._every[kind], step)

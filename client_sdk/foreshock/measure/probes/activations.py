@@ -15,6 +15,7 @@ from foreshock.measure.site import Site
 from foreshock.measure.statistics import representation
 
 from .choose import Place, places
+from .exporting import is_exporting
 from .subject import Attached, Planned, Subject
 from .widths import widths
 
@@ -23,14 +24,6 @@ if TYPE_CHECKING:
 
 Pick = Callable[[nn.Module, Any, Any], tuple[Sequence[Tensor], bool]]
 """A module, its arguments and its output in; the tensors to show, none to let the call pass, and whether it trains, out."""
-
-_is_exporting: Callable[[], bool]
-if hasattr(torch.compiler, "is_exporting"):
-    _is_exporting = torch.compiler.is_exporting
-else:  # torch before 2.7
-    from torch.export import _trace
-
-    _is_exporting = lambda: getattr(_trace, "_EXPORT_FLAGS", None) is not None
 
 
 class Hook:
@@ -43,7 +36,7 @@ class Hook:
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
         site = self.site
         if torch.compiler.is_compiling():  # no guard: a compiler traces this once, and the op guards itself
-            if _is_exporting():
+            if is_exporting():
                 return
             xs, trained = self.pick(module, args, output)
             if xs:

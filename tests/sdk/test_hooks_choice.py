@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.zoo import feedforward, transformers
+from tests.zoo import feedforward, huggingface, transformers
 from torch import Tensor, nn
 
+from foreshock.measure.probes import norms as norm_probe
+from foreshock.measure.probes import value_heads
 from foreshock.measure.probes.activations import as_rows, first_floating
 from foreshock.measure.probes.choose import MOST_PLACES, place_of, places
+from foreshock.measure.probes.subject import Subject
 from foreshock.measure.statistics import picking
 
 torch.set_num_threads(1)
@@ -48,6 +51,12 @@ class SomeDataParallel(nn.Module):
         (transformers.NanoGPT(1), ["transformer.h.0", "transformer.ln_f"]),
         (transformers.CausalLM(2), ["model.layers.0", "model.layers.1", "model.norm"]),
         (transformers.Encoder(2), ["encoder.layers.0", "encoder.layers.1"]),
+        (huggingface.LlamaForCausalLM(2), ["model.layers.0", "model.layers.1", "model.norm"]),
+        (
+            huggingface.GPT2WithValueHead(2),
+            ["transformer.h.0", "transformer.h.1", "transformer.ln_f"],
+        ),
+        (huggingface.BertForSequenceClassification(2), ["bert.encoder.layer.0", "bert.encoder.layer.1"]),
         (feedforward.mlp(), ["1", "4"]),
         (feedforward.FunctionalMLP(), ["fc1", "fc2"]),
         (feedforward.ResNet(), ["layer1", "layer2", "avgpool"]),
@@ -60,6 +69,9 @@ class SomeDataParallel(nn.Module):
         "one block",
         "causal lm",
         "encoder",
+        "llama",
+        "gpt-2",
+        "bert",
         "mlp",
         "functional mlp",
         "resnet",
@@ -70,6 +82,45 @@ class SomeDataParallel(nn.Module):
 )
 def test_the_default_choice_is_what_a_person_would_pick(model: nn.Module, expected: list[str]) -> None:
     assert names(model) == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "norms", "heads"),
+    [
+        (transformers.NanoGPT(2), ["transformer.h.0.ln_1", "transformer.h.1.ln_1", "transformer.ln_f"], []),
+        (transformers.Encoder(2), ["encoder.layers.0.norm1", "encoder.layers.1.norm1"], []),
+        (
+            huggingface.LlamaForCausalLM(2),
+            ["model.layers.0.input_layernorm", "model.layers.1.input_layernorm", "model.norm"],
+            [],
+        ),
+        (
+            huggingface.GPT2WithValueHead(1),
+            ["transformer.h.0.ln_1", "transformer.ln_f"],
+            ["v_head.summary.input", "v_head.summary"],
+        ),
+        (huggingface.BertForSequenceClassification(1), ["bert.encoder.layer.0.output.LayerNorm"], []),
+        (feedforward.ResNet(), [f"layer{i}.{j}.bn{k}" for i in (1, 2) for j in (0, 1) for k in (1, 2)], []),
+        (feedforward.ActorCritic(), [], ["critic.2.input", "critic.2"]),
+        (feedforward.mlp(), [], []),
+    ],
+    ids=["nanogpt", "encoder", "llama", "gpt-2", "bert", "resnet", "actor and critic", "mlp"],
+)
+def test_norms_that_read_the_stream_and_value_heads_are_found(
+    model: nn.Module, norms: list[str], heads: list[str]
+) -> None:
+    subject = Subject.of(model)
+    assert [line.place for line in norm_probe.plan(subject)] == norms
+    assert [line.place for line in value_heads.plan(subject)] == heads
+
+
+def test_norms_of_single_heads_are_not_taken_for_the_stream() -> None:
+    model = huggingface.LlamaForCausalLM(2)
+    for layer in model.model.layers:
+        layer.self_attn.q_norm = huggingface.LlamaRMSNorm(6)
+        layer.input_layernorm, layer.post_attention_layernorm = nn.Identity(), nn.Identity()
+    assert [line.place for line in norm_probe.plan(Subject.of(model))] == ["model.norm"]
+    assert len(norm_probe.plan(Subject.of(model, include=["**.q_norm"]))) == 2
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def forks(entropy_N: Tensor, good_N: Tensor, p80: Tensor, baseline_2: Tensor) ->
     usable = ((seen < RECORDS) & (p80 == p80)).float()
     share = usable / (seen + 1.0)
     threshold = threshold + share * (torch.nan_to_num(p80, 0.0) - threshold)
-    baseline_2.copy_(torch.stack([seen + usable, threshold]))
+    torch.stack([seen + usable, threshold], out=baseline_2)
     above_N = (entropy_N > threshold) * good_N
     count = above_N.sum()
     mean = (torch.nan_to_num(entropy_N, 0.0, 0.0, 0.0) * above_N).sum() / count

@@ -61,7 +61,7 @@ def within(logits: Tensor, rows_R: Tensor) -> Tensor:
     parts, rooms = [], Rooms()
     for top in range(0, count, height):
         picked = picking.pick(logits, rows_R.narrow(0, top, min(height, count - top)))
-        parts.append(_within(rooms.take("x", picked).copy_(picked), rooms))
+        parts.append(_within(rooms.copy("x", picked), rooms))
     return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 

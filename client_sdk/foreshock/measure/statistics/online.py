@@ -34,6 +34,11 @@ class Rooms:
             held = self._held[name] = torch.empty(count, dtype=torch.float32, device=like_RC.device)
         return held.narrow(0, 0, count).view(like_RC.shape)
 
+    def copy(self, name: str, x_RC: Tensor) -> Tensor:
+        """The same numbers in such memory."""
+        copied: Tensor = torch.ops.aten.copy_.default(self.take(name, x_RC), x_RC)  # its method enters a device guard
+        return copied
+
 
 class Softmax:
     """Of R rows: the maximum, Σw, Σwy and Σwy² with y = logit − maximum and w = exp(y); Σw² and Σw²y where asked for."""
@@ -132,7 +137,7 @@ class Divergence:
 
     def add(self, p_RC: Tensor, q_RC: Tensor) -> None:
         """Take in these columns of both."""
-        y_RC, z_RC = self._rooms.take("y", p_RC).copy_(p_RC), self._rooms.take("z", q_RC).copy_(q_RC)
+        y_RC, z_RC = self._rooms.copy("y", p_RC), self._rooms.copy("z", q_RC)
         top_p, top_q = y_RC.amax(1), z_RC.amax(1)
         if self._so_far is not None:
             top_p, top_q = torch.maximum(self._so_far[0], top_p), torch.maximum(self._so_far[1], top_q)

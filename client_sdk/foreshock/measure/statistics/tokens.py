@@ -17,7 +17,7 @@ from .online import Divergence, Rooms, Sizes, Softmax
 # Values of one chunk. On a CPU they and what is made of them stay in the cache; on a GPU they outlast a launch.
 ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 22}
 
-PERCENTILES = (5, 25, 50, 80, 95, 99)
+PERCENTILES = (5, 25, 50, 80, 90, 95, 99)
 LEVELS = tuple(percentile / 100 for percentile in PERCENTILES)
 YIELDS = (
     "policy_entropy",
@@ -68,7 +68,7 @@ def scan(
         softmax, size = Softmax(rooms, squares=squares), Sizes(rooms) if sizes else None
         for chunk, owned in _chunks(logits, rows_S, top, rows, width):
             if chunk.dtype != torch.float32:
-                chunk, owned = rooms.take("x", chunk).copy_(chunk), True
+                chunk, owned = rooms.copy("x", chunk), True
             if size is not None:
                 size.add(chunk)
             softmax.add(chunk, owned=owned)

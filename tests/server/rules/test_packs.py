@@ -95,11 +95,26 @@ def test_every_built_in_rule_has_a_runbook_with_sources_and_can_be_reached(built
         (Series("nonfinite_count", "numerics", "l", {"tensor": "gradient"}), {"non-finite-gradients"}),
         (Series("nonfinite_count", "numerics", "l", {"tensor": "activation"}), {"non-finite-activations"}),
         (Series("gradient_norm", "optimiser", "layers.1"), {"non-finite"}),
+        (Series("foreshock_budget_used", "monitor"), {"monitor-over-budget", "non-finite"}),
+        (Series("foreshock_overhead", "monitor"), {"non-finite"}),
     ],
     ids=lambda one: one.statistic + one.place if isinstance(one, Series) else "",
 )
 def test_each_series_is_watched_by_the_rules_meant_for_it(built_in, series, expected):
     assert {rule.id for rule in built_in.matching(series)} == expected
+
+
+def test_the_cost_of_watching_is_news_when_it_lasts_and_not_for_one_dear_record(built_in):
+    detector = built_in.get("monitor-over-budget").detector
+    memory, said = detector.initial(), []
+    used = [90.0] * 20 + [400.0] * 3 + [90.0] * 20 + [200.0] * 20 + [400.0] * 20 + [100.0] * 20
+    for step, percent in enumerate(used):
+        memory, reading = detector.update(memory, step, percent)
+        said.append((reading.breach, reading.critical))
+    assert {breach for breach, _ in said[8:43]} == {False}
+    assert said[62] == (True, False)
+    assert said[82] == (True, True)
+    assert said[-1] == (False, False)
 
 
 def test_what_a_remedy_rests_on_is_always_told(built_in):

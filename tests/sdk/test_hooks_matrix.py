@@ -20,6 +20,7 @@ In each row the gradients with all families watched are those without, bit for b
 | pickle, deepcopy, torch.save | `test_copies_are_silent` |
 | DataParallel | `test_replicas_in_threads_give_one_record` |
 | DDP: buffers broadcast, gradients averaged | `test_hooks_ranks.py`, `ddp` |
+| FSDP | `test_hooks_ranks.py`, `fsdp` |
 | FSDP2: local shards, nothing gathered | `test_hooks_ranks.py`, `fsdp2`, `fsdp2 watched late` |
 | FSDP2 compiled | `test_hooks_ranks.py`, `fsdp2 compiled` |
 """

@@ -52,11 +52,12 @@ sharded = pytest.mark.skipif(
     "kind",
     [
         "ddp",
+        "fsdp",
         *(pytest.param(kind, marks=sharded) for kind in ("fsdp2", "fsdp2 watched late", "fsdp2 compiled")),
     ],
 )
 def test_ranks_measure_their_own_and_train_as_without(kind: str, tmp_path: Path) -> None:
-    norms, streams = [], []
+    norms, streams, wholes = [], [], []
     for rank, (plain, watched) in enumerate(train(kind, tmp_path)):
         assert plain["readings"] == {}
         for what in ("weights", "buffers", "names", "stream", "gradient"):
@@ -71,9 +72,11 @@ def test_ranks_measure_their_own_and_train_as_without(kind: str, tmp_path: Path)
         assert streams[-1] == pytest.approx(plain["stream"], rel=1e-5)
         assert readings[f"gain_rms{{place=layers.0.norm,rank={rank}}}"] == pytest.approx(1.0, abs=0.05)
         norms.append(readings[f"gradient_norm{{rank={rank}}}"])
-        whole = plain["gradient"]
+        wholes.append(whole := plain["gradient"])
     assert streams[0] != streams[1]
-    if kind == "ddp":  # averaged before the optimizer steps: the same on both
+    if kind == "fsdp":  # each rank reads its share, as the plain outcome does
+        assert norms == pytest.approx(wholes, rel=1e-5)
+    elif kind == "ddp":  # averaged before the optimizer steps: the same on both
         assert norms == pytest.approx([whole, whole], rel=1e-5)
     else:  # each rank reads its shard; squares add
         assert math.hypot(*norms) == pytest.approx(whole, rel=1e-5)

@@ -1,6 +1,6 @@
-"""One rank of two on the CPU: trains a model under DDP or FSDP2, plain and then watched, and writes both outcomes as JSON.
+"""One rank of two on the CPU: trains a model under DDP, FSDP or FSDP2, plain and then watched, and writes both outcomes as JSON.
 
-python -m tests.zoo.ranks KIND RANK STORE OUT     (KIND: ddp · fsdp2 · fsdp2 watched late · fsdp2 compiled)
+python -m tests.zoo.ranks KIND RANK STORE OUT     (KIND: ddp · fsdp · fsdp2 · fsdp2 watched late · fsdp2 compiled)
 """
 
 from __future__ import annotations
@@ -62,6 +62,14 @@ def wrapped(kind: str, model: Net) -> nn.Module:
     """The model as this kind of training holds it."""
     if kind == "ddp":
         return nn.parallel.DistributedDataParallel(model, broadcast_buffers=True)
+    if kind == "fsdp":
+        from torch.distributed.fsdp import FullyShardedDataParallel
+        from torch.distributed.fsdp.wrap import ModuleWrapPolicy
+
+        policy = ModuleWrapPolicy({Block})
+        return FullyShardedDataParallel(
+            model, use_orig_params=True, auto_wrap_policy=policy, device_id=torch.device("cpu")
+        )
     from torch.distributed.fsdp import fully_shard
 
     mesh = dist.device_mesh.init_device_mesh("cpu", (2,))
@@ -108,7 +116,8 @@ def train(kind: str, rank: int, watch: bool) -> dict[str, Any]:
         restore = gathering(gathered)
         model(data).square().mean().backward()
         restore()
-        norm = torch.cat([whole(p.grad).flatten() for p in model.parameters()]).norm().item()
+        shards = [whole(p.grad).flatten() for p in model.parameters() if p.grad is not None]
+        norm = torch.cat(shards).norm().item()  # under FSDP of this rank's share
         restore = gathering(gathered)
         optimizer.step()
         rows.clear()

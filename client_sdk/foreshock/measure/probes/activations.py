@@ -14,7 +14,7 @@ from foreshock.measure.op import observe
 from foreshock.measure.site import Site
 from foreshock.measure.statistics import representation
 
-from .choose import Place, places
+from .choose import Place, innermost, places
 from .exporting import is_exporting
 from .subject import Attached, Planned, Subject
 from .widths import widths
@@ -66,7 +66,7 @@ def plan(subject: Subject) -> list[Planned]:
     return [
         Planned(
             place=subject.place(place.name),
-            module=type(place.module).__name__,
+            module=type(innermost(place.module)).__name__,
             measured="activations: ranks, spread, non-finite",
             family="representation",
             kind="activations",

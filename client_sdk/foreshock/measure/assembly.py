@@ -15,20 +15,22 @@ from .finish import StepRow
 from .site import Site
 
 FRAMES = 64  # distinct sets of sites; beyond that a site is a frame of its own
+SERIES = 50_000  # described in frames of several sites; beyond that the same
 
 
 @dataclass(frozen=True)
 class _Note:
     step: int
     time: float
-    frame: FrameSpec
+    frames: tuple[FrameSpec, ...]  # in the order of the values
 
 
 class Assembly:
-    """One row per device and step, and one FrameSpec per set of sites that recorded together."""
+    """One copy per device and step, and one FrameSpec per set of sites that recorded together."""
 
     def __init__(self) -> None:
         self._frames: dict[tuple[int, ...], FrameSpec] = {}
+        self._described = 0  # series in them
         self._collectors: dict[torch.device, Collector[_Note]] = {}
 
     @property
@@ -44,30 +46,36 @@ class Assembly:
         for device, sites in by_device.items():
             if device not in self._collectors:
                 self._collectors[device] = new_collector(device)
-            for frame, together in self._framed(sites):
-                note = _Note(step, time, frame)
-                self._collectors[device].send([site.row for site in together], note, len(frame.series))
+            frames = self._framed(sites)
+            readings = sum(len(frame.series) for frame in frames)
+            self._collectors[device].send([site.row for site in sites], _Note(step, time, frames), readings)
 
     def arrived(self) -> list[StepRow]:
         """The rows that have reached the host since the last call."""
-        return [
-            StepRow(note.step, note.time, note.frame, values)
-            for collector in self._collectors.values()
-            for note, values in collector.poll()
-        ]
+        rows = []
+        for collector in self._collectors.values():
+            for note, values in collector.poll():
+                start = 0
+                for frame in note.frames:
+                    end = start + len(frame.series)
+                    rows.append(StepRow(note.step, note.time, frame, values[start:end]))
+                    start = end
+        return rows
 
     def waiting(self) -> int:
-        """How many rows are under way."""
+        """How many copies are under way."""
         return sum(collector.waiting() for collector in self._collectors.values())
 
-    def _framed(self, sites: Sequence[Site]) -> list[tuple[FrameSpec, Sequence[Site]]]:
+    def _framed(self, sites: Sequence[Site]) -> tuple[FrameSpec, ...]:
+        """The frame of these sites; of a set too many, the frames of each."""
         key = tuple(site.index for site in sites)
         frame = self._frames.get(key)
         if frame is None:
-            if len(self._frames) >= FRAMES and len(sites) > 1:
-                return [pair for site in sites for pair in self._framed([site])]
+            if len(sites) > 1 and (len(self._frames) >= FRAMES or self._described >= SERIES):
+                return tuple(part for site in sites for part in self._framed([site]))
             frame = self._frames[key] = FrameSpec(tuple(spec for site in sites for spec in site.specs))
-        return [(frame, sites)]
+            self._described += len(frame.series)
+        return (frame,)
 
 
 def new_collector(device: torch.device, slots: int = 4) -> Collector[Any]:

@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from foreshock import guard
-from foreshock.measure.statistics import fused, tokens
+from foreshock.measure.statistics import fused, nucleus, tokens
 from foreshock.measure.statistics.fused import launch
 
 torch.set_num_threads(1)
@@ -109,7 +109,7 @@ def test_the_kernels_compile_for_a_gpu_and_keep_to_its_registers(dtype: str, cap
     }
     one = signature | {"mass": "fp32", "STEPS": "constexpr"}
     one = {name: one.get(name, "i32") for name in kernels.nucleus.arg_names}
-    flags["STEPS"] = 16
+    flags["STEPS"] = nucleus.STEPS
     for function, types in ((kernels.scan, signature), (kernels.compare, pair), (kernels.nucleus, one)):
         constants = {name: value for name, value in flags.items() if name in types}
         source = ASTSource(

@@ -120,3 +120,16 @@ def test_the_logits_are_never_held_at_once() -> None:
     with LargestMade() as largest:
         linear.scan(hidden, weight, squares=True, actions=x["actions"], elements=4096)
     assert largest.values <= 4096
+
+
+def test_the_logits_of_a_few_rows_are_those_that_would_have_been_made() -> None:
+    x = given()
+    rows = torch.tensor([7, 3, 7])
+    expected = x["hidden"][rows].double() @ x["weight"].double().T + x["bias"].double()
+    expected = 2.0 * torch.tanh(expected / 2.0) / 0.7
+    ours = linear.logits(x["hidden"], x["weight"], rows, bias=x["bias"], scale=1 / 0.7, softcap=2.0)
+    assert torch.allclose(ours.double(), expected, rtol=1e-5, atol=1e-5)
+    half = linear.logits(x["hidden"].bfloat16(), x["weight"].bfloat16(), rows)
+    assert half.dtype == torch.float32
+    exact = x["hidden"].bfloat16()[rows].double() @ x["weight"].bfloat16().double().T
+    assert torch.allclose(half.double(), exact, rtol=1e-5, atol=1e-5)

@@ -58,12 +58,8 @@ def scan(
     for left in range(0, vocabulary, width):
         size = min(width, vocabulary - left)
         logits_SC = _product(hidden_SD, weight.narrow(0, left, size))
-        if bias is not None:
-            logits_SC.add_(bias.narrow(0, left, size))
-        if softcap is not None:
-            logits_SC.div_(softcap).tanh_().mul_(softcap)
-        if scale != 1.0:
-            logits_SC.mul_(scale)
+        bias_C = None if bias is None else bias.narrow(0, left, size)
+        logits_SC = _scaled(logits_SC, bias_C, scale, softcap)
         if actions is not None and chosen_S is not None:
             column_S = actions - left
             outside_S = (column_S < 0) | (column_S >= size)
@@ -72,6 +68,31 @@ def scan(
         softmax.add(logits_SC, owned=True)
     found = softmax.finish()
     return found if chosen_S is None else torch.cat([found, (chosen_S - found.select(0, 3)).unsqueeze(0)])
+
+
+def logits(
+    hidden: Tensor,
+    weight: Tensor,
+    rows_R: Tensor,
+    *,
+    bias: Tensor | None = None,
+    scale: float = 1.0,
+    softcap: float | None = None,
+) -> Tensor:
+    """The logits of a few rows, [R, V] in float32; arguments as of `scan`."""
+    hidden_RD = picking.pick(hidden, rows_R)
+    if not _multiplies(hidden_RD, weight):
+        hidden_RD = hidden_RD.float()
+    return _scaled(_product(hidden_RD, weight), bias, scale, softcap)
+
+
+def _scaled(logits_SC: Tensor, bias_C: Tensor | None, scale: float, softcap: float | None) -> Tensor:
+    """What is made of the products, in place."""
+    if bias_C is not None:
+        logits_SC.add_(bias_C)
+    if softcap is not None:
+        logits_SC.div_(softcap).tanh_().mul_(softcap)
+    return logits_SC.mul_(scale) if scale != 1.0 else logits_SC
 
 
 def _multiplies(hidden_SD: Tensor, weight_VD: Tensor) -> bool:

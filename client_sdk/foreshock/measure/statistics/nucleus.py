@@ -15,7 +15,7 @@ from .online import LOG2E, NOTHING, Rooms
 
 MASS = 0.95
 VALUES = 1 << 22  # logits looked at: 27 rows of a vocabulary of 151 936, all rows of a small one
-STEPS = 16  # halvings of ln(V / (1 − MASS)): the threshold is then exact to 2 · 10⁻⁴ nat
+STEPS = 12  # halvings of at most ln(V / (1 − MASS)): the threshold is then exact to 4 · 10⁻³ nat
 CHUNK = {"cpu": 1 << 18, "cuda": VALUES}
 GOLDEN = (math.sqrt(5) - 1) / 2
 YIELDS = ("policy_nucleus_entropy", "policy_nucleus_size")
@@ -70,16 +70,17 @@ def _within(x_RV: Tensor, rooms: Rooms) -> Tensor:
     w_RV = torch.mul(y_RV, LOG2E, out=rooms.take("w", x_RV)).exp2_()
     total_R = w_RV.sum(1)
     wanted_R = MASS * total_R
-    # All tokens less likely than (1 − MASS)/V together are less than what may be left out.
-    low_R, high_R = (1.0 - MASS) * total_R / x_RV.shape[1], torch.ones_like(total_R)
+    # All tokens less likely than (1 − MASS)/V together are less than what may be left out: the threshold lies above that.
+    least_R = (total_R * ((1.0 - MASS) / x_RV.shape[1])).log_()
+    span_R = -least_R
     inside_RV = rooms.take("inside", x_RV)  # 0.0 or 1.0: faster than bool
-    for _ in range(STEPS):
-        middle_R = (low_R * high_R).sqrt_()
-        mass_R = torch.ge(w_RV, middle_R.unsqueeze(1), out=inside_RV).mul_(w_RV).sum(1)
-        enough_R = mass_R >= wanted_R
-        low_R = torch.where(enough_R, middle_R, low_R)
-        high_R = torch.where(enough_R, high_R, middle_R)
-    size_R = torch.ge(w_RV, low_R.unsqueeze(1), out=inside_RV).sum(1)
+    enough_R = torch.empty_like(total_R)
+    for step in range(1, STEPS + 1):
+        middle_R = torch.add(least_R, span_R, alpha=0.5**step)
+        mass_R = torch.ge(y_RV, middle_R.unsqueeze(1), out=inside_RV).mul_(w_RV).sum(1)
+        torch.ge(mass_R, wanted_R, out=enough_R)
+        least_R = torch.addcmul(least_R, enough_R, span_R, value=0.5**step)
+    size_R = torch.ge(y_RV, least_R.unsqueeze(1), out=inside_RV).sum(1)
     mass_R = w_RV.mul_(inside_RV).sum(1)
     entropy_R = (mass_R.log() - w_RV.mul_(y_RV).sum(1) / mass_R).clamp_min(0.0)
     return torch.stack([entropy_R, size_R]).masked_fill(entropy_R != entropy_R, math.nan)

@@ -242,24 +242,22 @@ def nucleus(
     for left in range(0, width, BLOCK):
         total += tl.exp2((_columns(begin, left + lane, width).to(tl.float32) - peak) * LOG2E)
     sum_w = tl.sum(total, 0)
-    low = (1.0 - mass) * sum_w / width
-    high = 1.0
+    least = tl.log((1.0 - mass) * sum_w / width)
+    step = -least
     for _ in range(STEPS):
-        middle = tl.sqrt(low * high)
+        step *= 0.5
         inside = tl.zeros([BLOCK], tl.float32)
         for left in range(0, width, BLOCK):
-            w = tl.exp2((_columns(begin, left + lane, width).to(tl.float32) - peak) * LOG2E)
-            inside += tl.where(w >= middle, w, 0.0)
-        enough = tl.sum(inside, 0) >= mass * sum_w
-        low = tl.where(enough, middle, low)
-        high = tl.where(enough, high, middle)
+            y = _columns(begin, left + lane, width).to(tl.float32) - peak
+            inside += tl.where(y >= least + step, tl.exp2(y * LOG2E), 0.0)
+        least += tl.where(tl.sum(inside, 0) >= mass * sum_w, step, 0.0)
     inside = tl.zeros([BLOCK], tl.float32)
     first = tl.zeros([BLOCK], tl.float32)
     size = tl.zeros([BLOCK], tl.float32)
     for left in range(0, width, BLOCK):
         y = _columns(begin, left + lane, width).to(tl.float32) - peak
         w = tl.exp2(y * LOG2E)
-        kept = w >= low
+        kept = y >= least
         inside += tl.where(kept, w, 0.0)
         first += tl.where(kept, w * y, 0.0)
         size += kept.to(tl.float32)

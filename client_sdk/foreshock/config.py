@@ -23,6 +23,7 @@ EVERY: Mapping[str, int] = {
     "features": 1,
     "gradients": 100,
     "histogram": 0,
+    "krylov": 0,
     "latents": 1,
     "log": 1,
     "losses": 10,
@@ -33,6 +34,7 @@ EVERY: Mapping[str, int] = {
     "router": 1,
     "units": 10,
     "views": 1,
+    "weight_spectra": 0,
     "weights": 500,
 }  # steps between readings, by kind; 0: never, unless asked for
 KINDS = tuple(EVERY)  # of readings that a schedule can thin out

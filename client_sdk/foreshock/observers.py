@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 from .guard import guard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from torch import Tensor, nn
 
     from .run import Run
 
 _POLICY, _FEATURES, _VIEWS = guard("observe.policy"), guard("observe.features"), guard("observe.views")
+_DRIFT = guard("observe.drift")
 _ROUTER, _PATHWAYS, _CODES = guard("observe.router"), guard("observe.pathways"), guard("observe.codes")
 _LATENTS, _SAMPLES = guard("observe.latents"), guard("observe.samples")
 _LOSSES, _CURVATURE = guard("observe.losses"), guard("observe.curvature")
 _ATTENTION = guard("observe.attention")
+_CLASSIFIER, _ADAPTATION = guard("observe.classifier"), guard("observe.adaptation")
 
 
 class Observers:
@@ -96,14 +98,42 @@ class Observers:
                 )
 
     def features(
-        self, name: str, h: Tensor, *, mask: Tensor | None = None, labels: Tensor | None = None
+        self,
+        name: str,
+        h: Tensor,
+        *,
+        mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        classes: int | None = None,
+        classifier: Tensor | None = None,
+        bias: Tensor | None = None,
+        views: int | None = None,
+        teacher: Tensor | None = None,
+        previous: Tensor | None = None,
     ) -> None:
-        """Activations by a name of your choice, [items, width] or [batch, items, width]: rank and collapse of the representation."""
+        """Activations by a name of your choice, [items, width] or [batch, items, width]: rank and collapse of the representation.
+
+        `labels` say the class of each row and `classes` how many there are, or `classifier` [classes, width] with `bias` is the
+        last layer: the signs of neural collapse. `views`: each so many rows show one item, or h is [items, views, width].
+        `teacher` and `previous` are other representations of the same rows, of a moving average or of the layer before.
+        """
         if (session := self._run.session) is not None:
             with _FEATURES:
                 from .measure.shown import features
 
-                features.show(session.instruments().sites, name, h, mask=mask, labels=labels)
+                features.show(
+                    session.instruments().sites,
+                    name,
+                    h,
+                    mask=mask,
+                    labels=labels,
+                    classes=classes,
+                    classifier=classifier,
+                    bias=bias,
+                    views=views,
+                    teacher=teacher,
+                    previous=previous,
+                )
 
     def attention(
         self,
@@ -138,13 +168,27 @@ class Observers:
                     exact=exact,
                 )
 
-    def views(self, z1: Tensor, z2: Tensor, *, name: str = "views") -> None:
-        """Two embeddings of the same items, as self-supervised training makes them: each one's spread, and how they agree."""
+    def drift(self, name: str, h: Tensor | Callable[[], Tensor]) -> None:
+        """How far the representation of a fixed batch has moved from the first one shown under this name.
+
+        Pass the same rows each time, or a function that makes them: it is called, without gradients, only when a reading is due.
+        """
+        if (session := self._run.session) is not None:
+            with _DRIFT:
+                from .measure.shown import drift
+
+                drift.show(session.instruments().sites, name, h)
+
+    def views(self, z1: Tensor, z2: Tensor, *, name: str = "views", predictor: Tensor | None = None) -> None:
+        """Two embeddings of the same items, as self-supervised training makes them: each one's spread, and how they agree.
+
+        `predictor` [width, width] is the weight of a linear predictor that sees `z1`.
+        """
         if (session := self._run.session) is not None:
             with _VIEWS:
                 from .measure.shown import views
 
-                views.show(session.instruments().sites, z1, z2, name=name)
+                views.show(session.instruments().sites, z1, z2, name=name, predictor=predictor)
 
     def router(
         self,
@@ -281,6 +325,27 @@ class Observers:
             with _CURVATURE:
                 from .measure.shown import curvature
 
-                curvature.show(
-                    session.instruments().sites, loss, parameters, steps=steps, lr=lr, name=name
-                )
+                curvature.show(session.instruments().sites, loss, parameters, steps=steps, lr=lr, name=name)
+
+    def classifier(
+        self, name: str, logits: Tensor, *, targets: Tensor | None = None, mask: Tensor | None = None
+    ) -> None:
+        """Output logits of a classifier, or of a language model in pre-training: size, certainty, variety, softmax collapse.
+
+        `logits` [rows, classes] or [sequences, tokens, classes], as the loss gets them: what is lost in rounding depends on
+        their dtype. `targets` are class numbers; a row with a negative one, such as -100, does not count.
+        """
+        if (session := self._run.session) is not None:
+            with _CLASSIFIER:
+                from .measure.shown import classifier
+
+                classifier.show(session.instruments().sites, name, logits, targets=targets, mask=mask)
+
+    def adaptation(self, logits: Tensor, *, mask: Tensor | None = None, name: str = "adaptation") -> None:
+        """Predictions of a model that adapts itself to its test data, [samples, classes], batch by batch: has it come to one
+        class for everything?"""
+        if (session := self._run.session) is not None:
+            with _ADAPTATION:
+                from .measure.shown import adaptation
+
+                adaptation.show(session.instruments().sites, logits, mask=mask, name=name)

@@ -38,6 +38,7 @@ from foreshock.spool.spool import Spool
 from foreshock.testing import MemoryTransport, recording
 
 torch.set_num_threads(1)
+PROBLEMS = list((Path(foreshock.__file__).parent / "measure" / "problems").glob("*.py"))
 SITE = "finishing a statistic"
 ANSWERS = len(READINGS)
 FRAME = FrameSpec(
@@ -165,10 +166,7 @@ def test_it_loads_numpy_and_the_arithmetic_and_nothing_of_the_training(tmp_path:
         "foreshock",
         "foreshock.measure",
         "foreshock.measure.problems",
-        "foreshock.measure.problems.gram",
-        "foreshock.measure.problems.problem",
-        "foreshock.measure.problems.spectrum",
-        "foreshock.measure.problems.wire",
+        *(f"foreshock.measure.problems.{path.stem}" for path in PROBLEMS if path.stem != "__init__"),
         "foreshock.record",
         "foreshock.record.eigensolver",
     }

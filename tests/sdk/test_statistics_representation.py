@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foreshock.measure.problems.gram import Gram
-from foreshock.measure.statistics import classes, embedding, representation, spectrum
+from foreshock.measure.statistics import agreement, classes, embedding, representation, spectrum
 from foreshock.measure.statistics.rows import prepare
 
 torch.set_num_threads(1)
@@ -299,16 +299,20 @@ def test_columns_beyond_the_limit_are_a_fixed_even_choice_and_the_label_says_so(
 def test_alignment_is_the_mean_distance_of_unit_rows() -> None:
     generator = torch.Generator().manual_seed(0)
     a, b = torch.randn(20, 5, generator=generator), torch.randn(20, 5, generator=generator)
-    weight = (torch.arange(20) > 3).float()
+    valid = torch.arange(20) > 3
     exact = [
         float(((u / np.linalg.norm(u) - v / np.linalg.norm(v)) ** 2).sum())
         for u, v in zip(a[4:].double().numpy(), b[4:].double().numpy(), strict=True)
     ]
     a[0] = math.nan
-    assert embedding.alignment(a, b, weight).item() == pytest.approx(np.mean(exact), rel=1e-5)
-    assert embedding.alignment(b, b, weight).item() == 0.0
-    assert embedding.alignment(b, -3 * b, weight).item() == pytest.approx(4.0, rel=1e-5)
-    assert embedding.alignment(b, b, torch.zeros(20)).isnan()
+
+    def read(a: Tensor, b: Tensor, valid: Tensor) -> float:
+        return agreement.alignment(prepare(a, valid), prepare(b, valid)).item()
+
+    assert read(a, b, valid) == pytest.approx(np.mean(exact), rel=1e-5)
+    assert read(b, b, valid) == 0.0
+    assert read(b, -3 * b, valid) == pytest.approx(4.0, rel=1e-5)
+    assert math.isnan(read(b, b, torch.zeros(20, dtype=torch.bool)))
 
 
 @pytest.mark.parametrize("offset", [0.0, 50.0])

@@ -81,7 +81,7 @@ class Sites:
         measure = Embeddings(
             place,
             given,
-            source=self.spectra.source(kind),
+            kind=kind,
             spectra=self.spectra,
             uniform=self.uniform,
             named=self.named,

@@ -31,6 +31,7 @@ class Source:
     """A place whose matrices want finishing."""
 
     kind: str
+    guest: bool = False  # has no turn: takes the room that is left when it is offered
     size: int = 0  # values of its last payload; 0 before the first
     served: int = -1  # the opened step in which it was last sent
 
@@ -74,9 +75,11 @@ class Spectra:
         """Readings lost on the way from the device."""
         return sum(collector.dropped for collector in self._collectors.values())
 
-    def source(self, kind: str) -> Source:
+    def source(self, kind: str, *, guest: bool = False) -> Source:
         """A new place; it takes part from the open step on."""
-        source = Source(kind)
+        source = Source(kind, guest)
+        if guest:
+            return source
         self._sources.append(source)
         self._chosen.add(source)
         return source
@@ -86,7 +89,8 @@ class Spectra:
     ) -> bool:
         """Keep the payload until the step closes, if it is this source's turn; it is not made where it is not."""
         source.size = problem.size
-        if source not in self._held and (source not in self._chosen or problem.size > self._room):
+        turn = source.guest or source in self._chosen
+        if source not in self._held and (not turn or problem.size > self._room):
             self.skipped += 1
             return False
         if source not in self._held:

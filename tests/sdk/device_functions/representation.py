@@ -1,13 +1,12 @@
-"""The rows of a matrix, and of two views."""
+"""The rows of a matrix."""
 
 from __future__ import annotations
 
 import torch
-from tests.sdk.device_functions.function import DeviceFunction, generator, matrix
+from tests.sdk.device_functions.function import DeviceFunction, matrix
 from torch import Tensor
 
-from foreshock.measure.statistics import embedding, representation
-from foreshock.measure.statistics.table import STATISTICS
+from foreshock.measure.statistics import representation
 
 
 def _representation(given: dict[str, Tensor]) -> list[Tensor]:
@@ -32,15 +31,5 @@ FUNCTIONS = [
         lambda: matrix(96, 16, torch.bfloat16),
         _representation,
         _REPRESENTATION,
-    ),
-    DeviceFunction(
-        "alignment",
-        lambda: {
-            "a": torch.randn(9, 4, generator=generator()),
-            "b": torch.ones(9, 4),
-            "valid": (torch.arange(9) > 2).float(),
-        },
-        lambda given: [embedding.alignment(given["a"], given["b"], given["valid"])],
-        [STATISTICS[name].series("views") for name in embedding.ALIGNMENT],
     ),
 ]

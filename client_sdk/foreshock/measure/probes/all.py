@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from foreshock.guard import guard
 
-from . import activations, attention, codebooks, norms, optimiser, routers, units, value_heads
+from . import activations, attention, codebooks, norms, optimiser, routers, units, value_heads, weights
 from .families import Choice
 from .subject import Planned, Probe, Subject
 from .table import Watched, WatchTable
@@ -20,6 +20,7 @@ PROBES: tuple[Probe, ...] = (
     codebooks.plan,
     units.plan,
     optimiser.plan,
+    weights.plan,
 )
 
 

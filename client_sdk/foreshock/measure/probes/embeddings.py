@@ -1,4 +1,4 @@
-"""An activation, a feature matrix or a view in; its site's readings, and its Gram matrix for the eigenvalues, out."""
+"""An activation in; its site's readings, and its Gram matrix for the eigenvalues, out."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from foreshock.measure.offers import Named, Offers, Sometimes
 from foreshock.measure.site import Site
-from foreshock.measure.spectra import Source, Spectra
-from foreshock.measure.statistics import picking, representation
-from foreshock.series import FrameSpec, SeriesSpec
+from foreshock.measure.spectra import Spectra
+from foreshock.measure.statistics import krylov, picking, representation
+from foreshock.series import SeriesSpec
 
 from .activations import as_rows
 
 Uniform = Callable[[int, torch.device], Tensor]
-Named = Callable[[Sequence[SeriesSpec]], list[SeriesSpec]]
+SEED = 0x5EED  # of the products with random vectors: the same at every record
 
 
 class Embeddings:
@@ -26,7 +27,7 @@ class Embeddings:
         place: str,
         given: Sequence[str],
         *,
-        source: Source,
+        kind: str,
         spectra: Spectra,
         uniform: Uniform,
         named: Named,
@@ -34,19 +35,19 @@ class Embeddings:
     ) -> None:
         self._place = place
         self._given = tuple(given)  # the names of the tensors: x, and where known valid and labels
-        self._source = source
-        self._spectra = spectra
+        self._offers = Offers(kind, spectra, named)
         self._uniform = uniform
         self._named = named
         self._channels_first = channels_first
         self._wide: bool | None = None  # once a tensor was seen
-        self._frame = FrameSpec(())
+        self._histogram, self._krylov = Sometimes("histogram"), Sometimes("krylov")
+        self._draws: dict[tuple[int, torch.device], krylov.Draws] = {}
         self.site: Site | None = None
 
     def specs(self) -> list[SeriesSpec]:
         """The series of this place's row."""
         return self._named(
-            representation.series(self._place, wide=bool(self._wide), labelled="labels" in self._given)
+            representation.series(self._place, wide=self._wide is True, labelled="labels" in self._given)
         )
 
     def __call__(self, tensors: Sequence[Tensor]) -> Tensor:
@@ -56,16 +57,30 @@ class Embeddings:
         rows = picking.count(x)
         if "valid" not in given:
             given["valid"] = torch.ones(rows, dtype=torch.bool, device=x.device)
+        if not rows:  # an expert without tokens
+            given = {"x": x.new_zeros(1, x.shape[-1]), "valid": given["valid"].new_zeros(1)}
         if rows > representation.ROWS:
             given["uniform"] = self._uniform(rows, x.device)
         if self._wide is None:
             self._name(x.shape[-1] > representation.COLUMNS)
         readings, product = representation.measure(given)
-        self._spectra.offer(self._source, product.problem, self._frame, product.payload)
+        wide, histogram = self._wide is True, self._histogram.due(self._offers)
+        sent = self._offers.offer(
+            representation.to_finish(product, self._place, wide=wide, histogram=histogram)
+        )
+        if not sent and product.problem.side >= krylov.SMALLEST and self._krylov.due(self._offers):
+            self._offers.offer(krylov.to_finish(product, self._drawn(product), self._place, wide=wide))
         return readings
 
     def _name(self, wide: bool) -> None:
         self._wide = wide
-        self._frame = FrameSpec(tuple(self._named(representation.finished_series(self._place, wide=wide))))
         if self.site is not None:
             self.site.specs = tuple(self.specs())
+
+    def _drawn(self, product: representation.Product) -> krylov.Draws:
+        side, device = product.problem.side, product.matrix.device
+        draws = self._draws.get((side, device))
+        if draws is None:
+            generator = torch.Generator(device).manual_seed(SEED)
+            draws = self._draws[side, device] = krylov.Draws.of(side, generator, device)
+        return draws

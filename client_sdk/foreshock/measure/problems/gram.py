@@ -13,7 +13,7 @@ from .problem import Matrix, Payload
 from .spectrum import BINS, SMALLEST, Spectrum
 
 CONSTANT = 1e-10  # share of the energy below which centred rows are rounding
-SUMMED = 2.0**-23  # share of the largest eigenvalue below which float32 sums have left nothing
+SUMMED = 2.0**-23  # of the largest eigenvalue of a small matrix: float32 sums leave nothing below it
 DOUBLE = 1024  # side up to which eigenvalues are taken in float64; beyond it twice the time buys no digit that is shown
 
 _BOTH = ({"centered": "false"}, {"centered": "true"})
@@ -94,11 +94,11 @@ class Gram:
         other = matrix + of_mean if self.centred else matrix - of_mean
         finely = remaining < 0.5 * energy  # a mean that outweighs the rest would drown it in float32
         measured, derived = _eigenvalues(matrix, finely), _eigenvalues(other, finely)
-        floor = max(self._floor(count, energy), SUMMED * float(measured[-1]))
+        lowest = max(floor(count, energy, self.width, self.rounding), noise(measured))
         values = (derived, measured) if self.centred else (measured, derived)
         nothing = (energy <= 0, remaining <= CONSTANT * energy)
         raw, centred = (
-            Spectrum.of(np.zeros(1) if empty else one, floor)
+            Spectrum.of(np.zeros(1) if empty else one, lowest)
             for one, empty in zip(values, nothing, strict=True)
         )
         return self._read(raw, centred, math.log(min(count, self.width)))
@@ -127,10 +127,18 @@ class Gram:
         cross = np.outer(first, second)
         return cross + cross.T + factor * np.outer(second, second)
 
-    def _floor(self, count: float, energy: float) -> float:
-        # Twice the edge of the spectrum that rounding alone would give (Bai–Yin): what lies below is not the data's.
-        cell = math.sqrt(max(energy, 0.0) / (count * self.width))
-        return (2 * self.rounding * cell * (math.sqrt(count) + math.sqrt(self.width))) ** 2
+
+def floor(count: float, energy: float, width: int, rounding: float) -> float:
+    """Eigenvalue below which rounding of the input alone could be what is seen."""
+    # Twice the edge of the spectrum that rounding would give by itself (Bai–Yin).
+    cell = math.sqrt(max(energy, 0.0) / (count * width))
+    return (2 * rounding * cell * (math.sqrt(count) + math.sqrt(width))) ** 2
+
+
+def noise(rising: Matrix) -> float:
+    """Eigenvalue below which float32 sums have left nothing of a matrix with these ones: their errors partly cancel
+    in a large one, and what they have pushed below zero is of their size."""
+    return max(SUMMED * float(rising[-1]) * min(1.0, 6.0 / math.sqrt(len(rising))), -float(rising[0]))
 
 
 def _eigenvalues(matrix: Matrix, finely: bool) -> Matrix:

@@ -7,12 +7,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
+from .collapse import Collapse
 from .gram import Gram
+from .krylov import Krylov
+from .lidar import Lidar
 from .problem import Problem
+from .similarity import Similarity
+from .weights import Weights
 
 HEADER = struct.Struct("=16s8d")  # name, fields
 
-_KINDS: Mapping[str, type[Any]] = {kind.NAME: kind for kind in (Gram,)}
+_KINDS: Mapping[str, type[Any]] = {
+    kind.NAME: kind for kind in (Gram, Krylov, Similarity, Lidar, Collapse, Weights)
+}
 _READ: Mapping[str, Callable[[float], Any]] = {"int": int, "bool": bool, "float": float}
 
 

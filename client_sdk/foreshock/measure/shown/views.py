@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor
 
 from foreshock.measure.sites import Sites
-from foreshock.measure.statistics import embedding
-from foreshock.measure.statistics.table import STATISTICS
+from foreshock.measure.statistics import representation, views
 
-from .matrices import pair
+from .matrices import pair, square
+from .measured import Measured
 
 
-def show(sites: Sites, z1: Tensor, z2: Tensor, *, name: str = "views") -> None:
-    """Measure two views' embeddings [samples, width], row i of both from sample i: each alone, and their distance."""
+def show(
+    sites: Sites, z1: Tensor, z2: Tensor, *, name: str = "views", predictor: Tensor | None = None
+) -> None:
+    """Measure two views' embeddings [samples, width], row i of both from sample i: each alone, and how they agree.
+
+    ``predictor`` [width, width] is the weight of a linear predictor that sees ``z1``.
+    """
     if not sites.awaits("views"):
         return
     with sites.clock.spending:
-        both = pair(z1, z2)
-        for z, view in zip(both, "ab", strict=True):
-            key = ("views", name, view, z.device)
-            sites.show(sites.embeddings(key, f"{name}.{view}", "views", ("x",), z.device), [z])
+        a, b = pair(z1, z2)
+        given = {"a": a, "b": b}
+        if predictor is not None:
+            given["predictor"] = square(predictor, a)
+        wide = a.shape[-1] > representation.COLUMNS
         site = sites.site(
-            ("views", name, "pair", z1.device),
+            ("views", name, tuple(given), wide, a.device),
             name,
             "views",
-            lambda: [STATISTICS[s].series(name) for s in embedding.ALIGNMENT],
-            _alignment,
-            z1.device,
+            lambda: views.series(name, given, wide=wide),
+            Measured(sites, "views", name, tuple(given), views.measure, lambda given: len(given["a"])),
+            a.device,
         )
-        sites.show(site, list(both))
-
-
-def _alignment(tensors: Sequence[Tensor]) -> Tensor:
-    a, b = tensors
-    return embedding.alignment(a, b, torch.ones(len(a), device=a.device))
+        sites.show(site, list(given.values()))

@@ -10,7 +10,6 @@ import math
 import torch
 from torch import Tensor
 
-from . import masked
 from .rows import TINY, Rows
 
 YIELDS = (
@@ -21,7 +20,6 @@ YIELDS = (
     "rank_one_residual",
     "n_eff",
 )
-ALIGNMENT = ("alignment",)
 CHUNK = 1 << 24  # values counted in one go: bounds the copy that counting makes
 
 
@@ -29,9 +27,9 @@ def collapse(rows: Rows) -> Tensor:
     """Spread and mean cosines of the unit-length rows, share of the mean vector and what it leaves, number of rows used."""
     n, width = rows.count, rows.x.shape[1]
     inverse_2S = rows.norms.clamp_min(TINY).reciprocal_()
-    unit_SD = rows.x * inverse_2S[0].unsqueeze(1)
-    sums_2D = torch.stack([unit_SD.sum(0), inverse_2S[1] @ rows.centred])
-    deviations_SD = unit_SD.addr_(rows.good, sums_2D[0] / n.clamp_min(1.0), alpha=-1)
+    unit_SD = rows.x * inverse_2S.select(0, 0).unsqueeze(1)
+    sums_2D = torch.stack([unit_SD.sum(0), inverse_2S.select(0, 1) @ rows.centred])
+    deviations_SD = unit_SD.addr_(rows.good, sums_2D.select(0, 0) / n.clamp_min(1.0), alpha=-1)
     spread = deviations_SD.square_().sum(0).sqrt_().sum() * (n * width).rsqrt()
 
     directed_2 = (rows.squares > 0).sum(1)
@@ -40,20 +38,9 @@ def collapse(rows: Rows) -> Tensor:
     cosine_2 = cosine_2.masked_fill_((pairs_2 <= 0).logical_or_(rows.nothing), math.nan)
 
     of_mean = n * rows.mean.dot(rows.mean)
-    share_2 = torch.stack([of_mean, rows.energy[1]]) / rows.energy[0].clamp_min(TINY)
-    values = torch.stack([spread, *cosine_2.unbind(), share_2[0], share_2[1].sqrt()])
+    share_2 = torch.stack([of_mean, rows.energy.select(0, 1)]) / rows.energy.select(0, 0).clamp_min(TINY)
+    values = torch.stack([spread, *cosine_2.unbind(), share_2.select(0, 0), share_2.select(0, 1).sqrt()])
     return torch.cat([values.masked_fill_(rows.bad, math.nan), n.unsqueeze(0)])
-
-
-def alignment(a_ND: Tensor, b_ND: Tensor, weight_N: Tensor) -> Tensor:
-    """Mean squared distance between the unit-length rows of two views of the same samples."""
-    norms = [torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32) for x in (a_ND, b_ND)]
-    unit = [x.float() / norm.clamp_min(TINY) for x, norm in zip((a_ND, b_ND), norms, strict=True)]
-    distance_N = (unit[0] - unit[1]).square_().sum(1)
-    good_N = weight_N * masked.finite(norms[0] + norms[1]).squeeze(1)
-    count = good_N.sum()
-    value = masked.mean(distance_N, good_N, count)
-    return masked.unless_mostly_bad(value, weight_N.sum(), count).unsqueeze(0)
 
 
 def nonfinite(x: Tensor) -> Tensor:

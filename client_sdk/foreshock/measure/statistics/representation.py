@@ -6,6 +6,7 @@ Shape suffixes: N rows, S sampled rows, D width.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,7 +15,8 @@ from foreshock.measure.problems.gram import HISTOGRAM, READINGS
 from foreshock.series import SeriesSpec
 
 from . import classes, embedding, masked, picking, spectrum
-from .rows import prepare
+from .part import Part
+from .rows import Rows, prepare
 from .spectrum import Product
 from .table import STATISTICS
 
@@ -25,14 +27,14 @@ _CENTRED = ({"centered": "false"}, {"centered": "true"})
 
 def series(place: str, *, wide: bool = False, labelled: bool = False) -> list[SeriesSpec]:
     """What `measure` yields, in order."""
-    columns = _columns(wide)
+    label = columns(wide)
     return [
-        *(STATISTICS[name].series(place, columns) for name in embedding.YIELDS),
+        *(STATISTICS[name].series(place, label) for name in embedding.YIELDS),
         *(
-            STATISTICS[name].series(place, {**labels, **columns})
+            STATISTICS[name].series(place, {**labels, **label})
             for name, labels in zip(spectrum.YIELDS, _CENTRED, strict=True)
         ),
-        *(STATISTICS[name].series(place, columns) for name in classes.YIELDS if labelled),
+        *(STATISTICS[name].series(place, label) for name in classes.YIELDS if labelled),
         STATISTICS["nonfinite_count"].series(place, {"tensor": "activation"}),
     ]
 
@@ -40,7 +42,7 @@ def series(place: str, *, wide: bool = False, labelled: bool = False) -> list[Se
 def finished_series(place: str, *, wide: bool = False, histogram: bool = False) -> list[SeriesSpec]:
     """What finishing the product adds, in order."""
     readings = READINGS + HISTOGRAM if histogram else READINGS
-    return [STATISTICS[name].series(place, {**labels, **_columns(wide)}) for name, labels in readings]
+    return [STATISTICS[name].series(place, {**labels, **columns(wide)}) for name, labels in readings]
 
 
 def measure(given: Mapping[str, Tensor], rows_at_most: int = ROWS) -> tuple[Tensor, Product]:
@@ -49,19 +51,46 @@ def measure(given: Mapping[str, Tensor], rows_at_most: int = ROWS) -> tuple[Tens
     ``x`` [N, D], or with more leading dimensions, N of all together; ``valid`` [N]; ``labels`` [N] when the classes are
     known; ``uniform`` [N] random numbers, needed when there are more rows than ``rows_at_most``.
     """
+    sample = drawn(given, rows_at_most)
+    ratios, product = spectrum.gram(sample.rows, sample.dtype)
+    parts = [embedding.collapse(sample.rows), ratios]
+    if sample.labels is not None:
+        parts.append(classes.variability(sample.rows, sample.labels))
+    return torch.cat([*parts, embedding.nonfinite(given["x"])]), product
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The rows that are measured."""
+
+    rows: Rows
+    labels: Tensor | None
+    picked: Tensor | None  # which rows they are, where there were more
+    dtype: torch.dtype
+
+
+def drawn(given: Mapping[str, Tensor], rows_at_most: int = ROWS) -> Sample:
+    """At most so many of the rows, valid ones first, prepared."""
     x, valid_S, label_S = given["x"], given["valid"], given.get("labels")
+    picked_S = None
     if len(valid_S) > rows_at_most:
         picked_S = masked.sample(valid_S, given["uniform"], rows_at_most)
         x_SD, valid_S = picking.pick(x, picked_S), valid_S.index_select(0, picked_S)
         label_S = None if label_S is None else label_S.index_select(0, picked_S)
     else:
         x_SD = picking.rows(x)
-    rows = prepare(narrowed(x_SD), valid_S)
-    ratios, product = spectrum.gram(rows, x_SD.dtype)
-    parts = [embedding.collapse(rows), ratios]
-    if label_S is not None:
-        parts.append(classes.variability(rows, label_S))
-    return torch.cat([*parts, embedding.nonfinite(x)]), product
+    return Sample(prepare(narrowed(x_SD), valid_S), label_S, picked_S, x_SD.dtype)
+
+
+def to_finish(product: Product, place: str, *, wide: bool, histogram: bool = False) -> Part:
+    """The Gram matrix as a problem for the host."""
+    problem = replace(product.problem, histogram=histogram)
+    return Part(
+        "spectrum with histogram" if histogram else "spectrum",
+        problem,
+        product.payload,
+        lambda: finished_series(place, wide=wide, histogram=histogram),
+    )
 
 
 def narrowed(x_SD: Tensor) -> Tensor:
@@ -73,5 +102,6 @@ def narrowed(x_SD: Tensor) -> Tensor:
     return x_SD.index_select(1, kept)
 
 
-def _columns(wide: bool) -> dict[str, str]:
+def columns(wide: bool) -> dict[str, str]:
+    """The label of series that see only some of the columns."""
     return {"columns": str(COLUMNS)} if wide else {}

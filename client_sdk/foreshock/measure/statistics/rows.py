@@ -13,6 +13,8 @@ from torch import Tensor
 
 from foreshock.measure.problems.gram import CONSTANT
 
+__all__ = ["CONSTANT", "TINY", "Rows", "prepare"]
+
 TINY = torch.finfo(torch.float32).tiny
 
 
@@ -24,6 +26,7 @@ class Rows:
     centred: Tensor  # x_i − mean, and zero where x_i does not count
     good: Tensor  # 1.0 where valid and finite, else 0.0: a factor, never an index
     count: Tensor  # how many those are, float32
+    asked: Tensor  # how many were valid
     bad: Tensor  # fewer than half of the valid ones, or than two: there is nothing to be read
     mean: Tensor
     norms: Tensor  # ‖x_i‖ and ‖x_i − mean‖, [2, S]
@@ -52,12 +55,13 @@ def prepare(x_SD: Tensor, valid_S: Tensor) -> Rows:
     squares_2S = norms_2S.square()
     energy_2 = squares_2S.sum(1)
     # Centred rows of which so little is left are rounding: zero times, and once, the smallest share that is not.
-    nothing_2 = energy_2 <= torch.arange(2, device=energy_2.device) * (CONSTANT * energy_2[0])
+    nothing_2 = energy_2 <= torch.arange(2, device=energy_2.device) * (CONSTANT * energy_2.select(0, 0))
     return Rows(
         x=x_SD,
         centred=centred_SD,
         good=good_S,
         count=count,
+        asked=asked,
         bad=count < (0.5 * asked).clamp_min(2.0),
         mean=mean_D,
         norms=norms_2S,

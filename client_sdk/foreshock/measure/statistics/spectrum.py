@@ -39,9 +39,9 @@ class Product:
     def of_mean(self) -> Tensor:
         """What the mean contributes to the uncentred matrix."""
         if not self.problem.dual:
-            return self.scalars[3] * self.first.unsqueeze(1) * self.second
+            return self.scalars.select(0, 3) * self.first.unsqueeze(1) * self.second
         cross = self.first.unsqueeze(1) * self.second
-        return cross + cross.t() + self.scalars[3] * self.second.unsqueeze(1) * self.second
+        return cross + cross.t() + self.scalars.select(0, 3) * self.second.unsqueeze(1) * self.second
 
 
 def gram(rows: Rows, dtype: torch.dtype) -> tuple[Tensor, Product]:
@@ -91,12 +91,18 @@ def _participation(uncentred: Tensor, centred: Tensor, rows: Rows) -> Tensor:
     n = rows.count
     pairs = n * (n - 1)
     factor = torch.sub(pairs, n, alpha=2) + 1  # n² − 3n + 1
-    of_fourth = pairs * fourth_2[1]
+    of_fourth = pairs * fourth_2.select(0, 1)
     upper_2 = torch.stack(
-        [square_2[0] - fourth_2[0], torch.addcmul(2.0 * centred - of_fourth, factor, square_2[1])]
+        [
+            square_2.select(0, 0) - fourth_2.select(0, 0),
+            torch.addcmul(2.0 * centred - of_fourth, factor, square_2.select(0, 1)),
+        ]
     )
     lower_2 = torch.stack(
-        [uncentred - fourth_2[0], torch.addcmul(square_2[1] - of_fourth, factor + 1, centred)]
+        [
+            uncentred - fourth_2.select(0, 0),
+            torch.addcmul(square_2.select(0, 1) - of_fourth, factor + 1, centred),
+        ]
     )
     # Rows all but orthogonal: the lower estimate is zero or, by chance, less, and the width is the best that is left.
     return (upper_2 / lower_2).masked_fill_(lower_2 <= 0, math.inf)

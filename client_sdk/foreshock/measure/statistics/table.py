@@ -8,8 +8,10 @@ from .catalogue import (
     adaptation,
     attention,
     codebook,
+    collapse,
     diversity,
     experts,
+    features,
     latents,
     layers,
     numerics,
@@ -20,6 +22,7 @@ from .catalogue import (
     representation,
     signal,
     spectra,
+    weights,
 )
 from .catalogue.entry import Statistic
 
@@ -29,7 +32,10 @@ _FAMILIES = (
     policy_entropy,
     signal,
     representation,
+    features,
+    collapse,
     spectra,
+    weights,
     attention,
     output,
     experts,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from foreshock.measure.statistics import entropies, nucleus
+from foreshock.measure.statistics import entropies, nucleus, openness
 
 torch.set_num_threads(1)
 
@@ -140,3 +140,51 @@ def test_masked_and_broken_tokens_are_no_forks() -> None:
     share, mean, threshold = entropies.forks(entropy, good, torch.tensor(1.6), torch.zeros(2)).tolist()
     assert share == pytest.approx(1 / 3)
     assert (mean, threshold) == (2.0, pytest.approx(1.6))
+
+
+# -- together ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+@pytest.mark.parametrize("made", [False, True])
+def test_openness_is_what_its_parts_say(sampled: bool, made: bool) -> None:
+    hidden, head, bias = noise(3, 5, 16, seed=1), noise(40, 16, std=0.5, seed=2), noise(40, seed=3)
+    logits = (hidden @ head.T + bias) / 0.7
+    rows = torch.tensor([14, 0, 7, 3]) if sampled else None
+    own = logits.reshape(15, 40) if rows is None else logits.reshape(15, 40)[rows]
+    logp = own.double().log_softmax(1)
+    entropy = -(logp.exp() * logp).sum(1)
+    weight = (torch.arange(len(own)) != 2).double()
+    entropy[3] = math.nan  # as of a token whose logits are bad
+    counts = [i for i in range(len(own)) if i not in (2, 3)]
+    state = torch.zeros(openness.STATE)
+    found = openness.measure(
+        {"logits": logits} if made else {"hidden": hidden, "head": head, "bias": bias},
+        rows,
+        entropy,
+        weight,
+        entropy[counts].mean(),
+        entropy[counts].quantile(0.8),
+        state,
+        sequences=True,
+        scale=1 / 0.7,
+    )
+    inner = [nucleus_of(own[i].tolist()) for i in counts]
+    places = list(range(15)) if rows is None else rows.tolist()
+    by_sequence: dict[int, list[float]] = {}
+    for i in counts:
+        by_sequence.setdefault(places[i] // 5, []).append(entropy[i].item())
+    threshold = entropy[counts].quantile(0.8).item()
+    forked = [entropy[i].item() for i in counts if entropy[i] > threshold]
+    expected = [
+        sum(h for h, _ in inner) / len(inner),
+        sum(n for _, n in inner) / len(inner),
+        len(forked) / len(counts),
+        sum(forked) / len(forked),
+        threshold,
+        sum(sum(one) / len(one) for one in by_sequence.values()) / len(by_sequence),
+    ]
+    assert len(openness.series(sequences=True)) == len(found) == len(openness.series(sequences=False)) + 1
+    for spec, value, wanted in zip(openness.series(sequences=True), found.tolist(), expected, strict=True):
+        assert value == pytest.approx(wanted, rel=0.02 if "nucleus" in spec.statistic else 1e-5)
+    assert state.tolist() == pytest.approx([1.0, threshold])

@@ -6,8 +6,7 @@ import torch
 from tests.sdk.device_functions.function import DeviceFunction, generator
 from torch import Tensor
 
-from foreshock.measure.statistics import entropies, linear, nucleus, tokens
-from foreshock.measure.statistics.table import STATISTICS
+from foreshock.measure.statistics import linear, openness, tokens
 
 
 def _two(rows: int, vocabulary: int) -> dict[str, Tensor]:
@@ -31,26 +30,34 @@ def _head() -> dict[str, Tensor]:
     }
 
 
-def _tokens() -> dict[str, Tensor]:
+def _tokens(shape: tuple[int, ...], measured: int) -> dict[str, Tensor]:
     g = generator()
     return {
-        "logits": torch.randn(4, 8, 30, generator=g),
-        "entropy": torch.rand(32, generator=g),
-        "good": (torch.rand(32, generator=g) > 0.2).float(),
-        "sequence": torch.arange(32) // 8,
+        "logits": torch.randn(*shape, 30, generator=g),
+        "hidden": torch.randn(*shape, 16, generator=g),
+        "head": torch.randn(30, 16, generator=g),
+        "bias": torch.randn(30, generator=g),
+        "rows": torch.arange(measured - 1, -1, -1),
+        "entropy": torch.rand(measured, generator=g),
+        "weight": (torch.rand(measured, generator=g) > 0.2).double(),
         "p80": torch.full((), 0.8),
-        "baseline": torch.zeros(2),
+        "state": torch.zeros(openness.STATE),
     }
 
 
-def _extras(given: dict[str, Tensor]) -> list[Tensor]:
-    entropy, good = given["entropy"], given["good"]
-    rows = nucleus.positions(32, 30, good)
-    return [
-        nucleus.measure(given["logits"], rows, entropy, good, entropy.mean()),
-        entropies.per_sequence(entropy, good, given["sequence"], 4),
-        entropies.forks(entropy, good, given["p80"], given["baseline"].clone()),
-    ]
+def _openness(given: dict[str, Tensor], *names: str, rows: bool) -> list[Tensor]:
+    found = openness.measure(
+        {name: given[name] for name in names},
+        given["rows"] if rows else None,
+        given["entropy"],
+        given["weight"],
+        given["entropy"].mean(),
+        given["p80"],
+        given["state"].clone(),
+        sequences=given[names[0]].dim() == 3,
+        softcap=3.0,
+    )
+    return [found]
 
 
 FUNCTIONS = [
@@ -97,12 +104,21 @@ FUNCTIONS = [
         [],
     ),
     DeviceFunction(
-        "nucleus, sequences and forks",
-        _tokens,
-        _extras,
-        [
-            STATISTICS[name].series()
-            for name in (*nucleus.YIELDS, "policy_entropy_per_sequence", *entropies.FORKS)
-        ],
+        "openness of a policy",
+        lambda: _tokens((4, 8), 32),
+        lambda given: _openness(given, "logits", rows=False),
+        openness.series(sequences=True),
+    ),
+    DeviceFunction(
+        "openness of a policy, sampled",
+        lambda: _tokens((4, 8), 20),
+        lambda given: _openness(given, "logits", rows=True),
+        openness.series(sequences=True),
+    ),
+    DeviceFunction(
+        "openness of a policy whose logits are not made",
+        lambda: _tokens((32,), 32),
+        lambda given: _openness(given, "hidden", "head", "bias", rows=False),
+        openness.series(sequences=False),
     ),
 ]

@@ -5,19 +5,21 @@ Shape suffixes: N outputs.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
-
-from . import masked
 
 YIELDS = ("value_mean", "value_spread")
 
 
 def values(output: Tensor) -> Tensor:
     """Mean and population standard deviation of the finite outputs, [2]."""
-    output_N = output.reshape(1, -1).float()
-    good_N = masked.finite(output_N).float()
-    count = good_N.sum(1)
-    both = masked.spread(output_N, good_N, count)
-    asked = torch.full_like(count, output_N.shape[1])
-    return masked.unless_mostly_bad(both, asked, count).reshape(-1)
+    output_N = output.reshape(-1).float()
+    good_N = (output_N.abs() < math.inf).float()
+    count = good_N.sum()
+    kept_N = torch.nan_to_num(output_N, 0.0, 0.0, 0.0)
+    mean = kept_N.sum() / count
+    spread = torch.linalg.vector_norm((kept_N - mean).mul_(good_N)) * count.rsqrt()
+    both = torch.stack([mean, spread.masked_fill(count < 2, math.nan)])
+    return both.masked_fill_(count < output_N.numel() / 2, math.nan)

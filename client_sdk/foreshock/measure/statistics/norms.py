@@ -12,7 +12,6 @@ from torch import Tensor
 
 from foreshock.series import SeriesSpec
 
-from . import masked
 from .table import STATISTICS
 
 STREAM = ("stream_rms",)
@@ -29,30 +28,28 @@ def series(place: str, *, gained: bool, tracked: bool) -> list[SeriesSpec]:
 
 def stream(x: Tensor, axis: int) -> Tensor:
     """Root mean square of the rows that are finite, [1]; a row lies along ``axis``. One read, whatever the type."""
-    norm_R = torch.linalg.vector_norm(x, dim=axis, dtype=torch.float32).reshape(-1)
-    square_R = norm_R / math.sqrt(max(1, x.shape[axis]))
-    square_R = square_R.square_()
-    good_R = masked.finite(square_R).float()
-    count = good_R.sum()
-    value = masked.mean(square_R, good_R, count).sqrt_()
-    return masked.unless_mostly_bad(value, torch.full_like(count, square_R.numel()), count).unsqueeze(0)
+    square_R = torch.linalg.vector_norm(x, dim=axis, dtype=torch.float32).reshape(-1).square_()
+    count = (square_R < math.inf).sum()
+    mean = square_R.nan_to_num_(0.0, 0.0, 0.0).sum().div_(count)
+    value = mean.mul_(1.0 / max(1, x.shape[axis])).sqrt_()
+    return value.masked_fill_(count < square_R.numel() / 2, math.nan).unsqueeze(0)
 
 
 def gains(gain: Tensor, offset: float = 0.0) -> Tensor:
     """Root mean square of |γ + offset|, and the share of gains at most SMALL of it, [2]."""
     size_D = (gain.reshape(-1).float() + offset).abs_()
-    good_D = masked.finite(size_D).float()
-    count = good_D.sum()
-    rms = masked.mean(size_D.square(), good_D, count).sqrt()
-    small = masked.mean((size_D <= SMALL * rms).float(), good_D, count)
-    asked = torch.full_like(count, size_D.numel())
-    return masked.unless_mostly_bad(torch.stack([rms, small]), asked, count)
+    all_of_them = size_D.numel()
+    count = (size_D < math.inf).sum()
+    size_D = size_D.nan_to_num_(0.0, 0.0, 0.0)
+    rms = torch.linalg.vector_norm(size_D) / count.sqrt()
+    small = (size_D <= SMALL * rms).sum() - (all_of_them - count)  # those that are not finite are zero here
+    both = torch.stack([rms, small / count])
+    return both.masked_fill_(count < all_of_them / 2, math.nan)
 
 
 def dead(variance: Tensor, eps: float) -> Tensor:
     """Share of channels whose running variance is at most ``eps``, [1]."""
-    variance_D = variance.reshape(-1).float()
-    good_D = masked.finite(variance_D).float()
-    count = good_D.sum()
-    value = masked.mean((variance_D <= eps).float(), good_D, count)
-    return masked.unless_mostly_bad(value, torch.full_like(count, variance_D.numel()), count).unsqueeze(0)
+    variance_D = variance.reshape(-1)
+    count = (variance_D < math.inf).sum()
+    share = (variance_D <= eps).sum() / count
+    return share.masked_fill_(count < variance_D.numel() / 2, math.nan).unsqueeze(0)

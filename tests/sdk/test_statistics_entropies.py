@@ -40,8 +40,8 @@ def test_the_nucleus_is_that_of_the_definition(dtype: torch.dtype) -> None:
         expected, tokens = nucleus_of(row)
         likeliest = sorted(row, reverse=True)
         ties = likeliest.count(likeliest[tokens - 1])  # as likely as the last one: they are taken in as well
-        assert tokens <= size <= tokens + ties + 2  # or all but as likely
-        assert entropy == pytest.approx(expected, abs=2e-4 + 0.03 * (size - tokens))
+        assert tokens <= size <= tokens + ties + 4  # or all but as likely
+        assert entropy == pytest.approx(expected, abs=2e-4 + 0.02 * (size - tokens))
 
 
 def test_the_nucleus_of_flat_certain_and_broken_tokens() -> None:

@@ -223,8 +223,8 @@ STATISTICS: tuple[Statistic, ...] = (
         healthy="follows the whole entropy at a level somewhat below it",
         collapsed="level or falling while the whole entropy rises: what grows is the tail of unlikely tokens, not exploration",
         cost="logits",
-        caveats="Of at most 4 million logits: 27 tokens of a vocabulary of 151,936, spread over the batch, and never fewer than one; tokens as likely"
-        " as the least likely one of the nucleus are all in it.",
+        caveats="Of at most 4 million logits: 27 tokens of a vocabulary of 151,936, spread over the batch; tokens as likely"
+        " as the least likely one of the nucleus, within 0.015 nat, are all in it.",
         needs=("logits",),
         merge="mean",
         weight="policy_tokens",

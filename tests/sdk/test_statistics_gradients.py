@@ -20,8 +20,7 @@ from foreshock.measure.statistics import (
 
 torch.set_num_threads(1)
 G = torch.Generator().manual_seed(0)
-COUNTS = torch.tensor([50.0, 40.0])
-SIZES = torch.tensor([50.0, 400.0])
+BY = sketch.Weighing(*torch.tensor(sketch.Layout((), (50, 40), (50, 400)).weighing).unbind(0))
 
 
 def two(seed: int) -> Tensor:
@@ -93,26 +92,26 @@ def test_a_view_into_a_larger_storage_is_read_where_it_begins() -> None:
 def test_cosines_weigh_places_by_size_and_know_no_scale(scale: float) -> None:
     a, b = two(0), two(1)
     expected = [cosine(x, y) for x, y in parts(a, b)]
-    assert sketch.cosines(a * scale, b, COUNTS, SIZES).tolist() == pytest.approx(expected, abs=1e-5)
+    assert sketch.cosines(sketch.scaled(a * scale), b, BY).tolist() == pytest.approx(expected, abs=1e-5)
 
 
 def test_cosines_of_zeros_are_zero_and_of_nan_are_nan() -> None:
     a, zero = two(0), torch.zeros(2, 50)
-    assert sketch.cosines(a, zero, COUNTS, SIZES).tolist() == [0, 0, 0]
+    assert sketch.cosines(a, zero, BY).tolist() == [0, 0, 0]
     bad = two(1)
     bad[0, 3] = math.nan
-    assert sketch.cosines(a, bad, COUNTS, SIZES).isnan().tolist() == [True, False, True]
+    assert sketch.cosines(a, bad, BY).isnan().tolist() == [True, False, True]
 
 
 def test_the_alignment_is_that_of_the_descent_direction_with_the_weights() -> None:
     gradient, weight = two(0), two(1)
     gradient[0, :20] = 0
     gradient[1, 5] = 0
-    values = gradients.single(gradient, weight, COUNTS, SIZES).tolist()
+    values = gradients.single(gradient, sketch.scaled(gradient), weight, BY).tolist()
     expected = [float((x == 0).mean()) for x, _ in parts(gradient, weight)]
     assert values[:3] == pytest.approx(expected)
     assert values[3:] == pytest.approx([-cosine(g, w) for g, w in parts(gradient, weight)], abs=1e-5)
-    shrinking = gradients.single(-weight, weight, COUNTS, SIZES).tolist()[3:]
+    shrinking = gradients.single(-weight, -weight, weight, BY).tolist()[3:]
     assert shrinking == pytest.approx([1, 1, 1])
 
 
@@ -120,30 +119,31 @@ def test_turns_compare_two_steps_by_direction_and_by_sign() -> None:
     a, b = two(0), two(1)
     a[0, :10] = 0
     b[0, 5:15] = 0
-    values = gradients.paired(a, b, COUNTS, SIZES).tolist()
+    values = gradients.paired(a, b, BY).tolist()
     assert values[:3] == pytest.approx([cosine(x, y) for x, y in parts(a, b)], abs=1e-5)
     signs = [
         np.sum((np.sign(x) == np.sign(y)) & (x != 0)) / np.sum((x != 0) | (y != 0)) for x, y in parts(a, b)
     ]
     assert values[3:] == pytest.approx(signs)
-    assert gradients.paired(a, -a, COUNTS, SIZES).tolist() == pytest.approx([-1] * 3 + [0] * 3)
+    assert gradients.paired(a, -a, BY).tolist() == pytest.approx([-1] * 3 + [0] * 3)
     zero = torch.zeros(2, 50)
-    assert gradients.paired(zero, zero, COUNTS, SIZES).tolist() == [0] * 6
+    assert gradients.paired(zero, zero, BY).tolist() == [0] * 6
     a[0, 20] = math.nan
-    assert gradients.paired(a, b, COUNTS, SIZES).isnan().tolist() == [True, False, True] * 2
+    assert gradients.paired(a, b, BY).isnan().tolist() == [True, False, True] * 2
 
 
 def test_lost_updates_are_those_that_rounding_swallows() -> None:
     weight = torch.randn(1, 20000, generator=G).bfloat16()
     exact = weight.double().numpy()
+    by = sketch.Weighing(*torch.tensor(sketch.layout([[weight]], 20000).weighing).unbind(0))
     for ratio, expected in ((1e-2, 0.17), (1e-3, 0.775), (1e-4, 0.976)):
         update = torch.randn(1, 20000, generator=G) * ratio
         after = (weight.float() + update).bfloat16()
-        lost = gradients.lost(update, weight.float(), after.float(), torch.tensor([2e4]), torch.tensor([2e4]))
+        lost = gradients.lost(update, weight.float(), after.float(), by)
         truth = np.mean(after.double().numpy() == exact)
         assert lost.tolist() == pytest.approx([truth, truth])
         assert truth == pytest.approx(expected, abs=0.02)
-    still = gradients.lost(torch.zeros(2, 50), two(0), two(0), COUNTS, SIZES)
+    still = gradients.lost(torch.zeros(2, 50), two(0), two(0), BY)
     assert still.tolist() == [0, 0, 0]
 
 
@@ -152,7 +152,7 @@ def test_only_coordinates_with_a_gradient_can_lose_an_update() -> None:
     gradient[0, :25] = 0
     after = before.clone()
     after[0, 25:35] += 1
-    assert gradients.lost(gradient, before, after, COUNTS, SIZES)[0].item() == pytest.approx(15 / 25)
+    assert gradients.lost(gradient, before, after, BY)[0].item() == pytest.approx(15 / 25)
 
 
 # -- history and noise ------------------------------------------------------------------------------------------------
@@ -279,8 +279,9 @@ def test_rows_of_a_gradient_are_dormant_against_the_mean_of_their_matrix() -> No
 
 def adam(gradient: Tensor, first: Tensor, second: Tensor, step: int, **constants: float) -> list[float]:
     given = {"beta": 0.99, "epsilon": 1e-8, **constants}
+    direction = sketch.scaled(gradient)
     values = moments_of_adam.measure(
-        gradient, first, second, torch.tensor(float(step)), COUNTS, SIZES, **given
+        gradient, first, second, torch.tensor(float(step)), direction, BY, **given
     )
     return values.tolist()
 
@@ -366,14 +367,14 @@ def test_clipping_takes_the_limit_as_a_tensor_too() -> None:
 
 def test_losses_are_compared_two_by_two() -> None:
     a, b, c = two(0), 1e-12 * two(1), torch.zeros(2, 50)
-    values = torch.tensor(conflict.measure([a, b, c], COUNTS, SIZES).tolist()).view(2, 3, 3)
+    values = torch.tensor(conflict.measure([a, b, c], BY).tolist()).view(2, 3, 3)
     assert conflict.pairs("abc") == [("a", "b"), ("a", "c"), ("b", "c")]
     expected = [cosine(x, y) for x, y in parts(a, b)]
     assert values[0].tolist() == [pytest.approx(expected, abs=1e-5), [0, 0, 0], [0, 0, 0]]
     ratios = [np.linalg.norm(x) / np.linalg.norm(y) for x, y in parts(a, b)]
     assert values[1, 0].tolist() == pytest.approx(ratios, rel=1e-5)
     assert values[1, 1].tolist() == [math.inf] * 3
-    assert conflict.measure([c, a], COUNTS, SIZES).tolist() == [0] * 6
+    assert conflict.measure([c, a], BY).tolist() == [0] * 6
 
 
 # -- curvature --------------------------------------------------------------------------------------------------------

@@ -78,9 +78,9 @@ def test_the_root_mean_square_divides_by_the_number_of_values() -> None:
 
 def ratios(before: list[list[Tensor]], after: list[list[Tensor]], most: int = 10**6) -> list[float]:
     layout = sketch.layout(before, most)
-    counts, sizes = torch.tensor([layout.counts, layout.sizes], dtype=torch.float32)
+    by = sketch.Weighing(*torch.tensor(layout.weighing).unbind(0))
     both = [sketch.gather(places, layout) for places in (before, after)]
-    return parameters.update_ratios(*both, counts, sizes).tolist()
+    return parameters.update_ratios(*both, by).tolist()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -29,7 +29,7 @@ def _parameters() -> dict[str, Tensor]:
     }
     for name in SHAPES:
         given[f"second.{name}"].square_()
-    return given | {"sizes": torch.tensor([[30.0, 18.0], [30.0, 18.0]])}
+    return given | {"sizes": torch.tensor(sketch.layout(_grouped(given, "weight")).weighing)}
 
 
 def _grouped(given: dict[str, Tensor], kind: str) -> list[list[Tensor]]:
@@ -46,29 +46,29 @@ def _sketch(given: dict[str, Tensor], kind: str) -> Tensor:
 
 def _optimiser(given: dict[str, Tensor]) -> list[Tensor]:
     weights, steep = _grouped(given, "weight"), _grouped(given, "gradient")
-    sizes = given["sizes"].unbind(0)
+    by = sketch.Weighing(*given["sizes"].unbind(0))
     norms = parameters.norms(parameters.merged(weights))
     return [
         parameters.norms(steep),
         norms,
-        parameters.rms(norms, sizes[1]),
+        parameters.rms(norms, by.size),
         parameters.counts(steep),
-        parameters.update_ratios(_sketch(given, "weight"), _sketch(given, "after"), *sizes),
+        parameters.update_ratios(_sketch(given, "weight"), _sketch(given, "after"), by),
     ]
 
 
 def _moments(given: dict[str, Tensor]) -> list[Tensor]:
-    sizes = given["sizes"].unbind(0)
+    by = sketch.Weighing(*given["sizes"].unbind(0))
     steep, weight, after = (_sketch(given, kind) for kind in ("gradient", "weight", "after"))
     peaks = parameters.peaks(_grouped(given, "gradient"))
     ratios, history = gradients.against_history(peaks, torch.zeros_like(peaks).expand(2, -1))
-    paired = gradients.paired(steep, _sketch(given, "before"), *sizes)
+    paired = gradients.paired(steep, _sketch(given, "before"), by)
     noise, _ = gradients.noise(paired.narrow(0, 2, 1), history.select(1, 0))
     return [
         peaks,
         ratios,
-        gradients.single(steep, weight, *sizes),
-        gradients.lost(steep, weight, after, *sizes),
+        gradients.single(steep, sketch.scaled(steep), weight, by),
+        gradients.lost(steep, weight, after, by),
         paired,
         noise,
         gradients.signal(peaks.sum() * 4, peaks.sum(), 4),
@@ -78,8 +78,12 @@ def _moments(given: dict[str, Tensor]) -> list[Tensor]:
 def _adam(given: dict[str, Tensor]) -> list[Tensor]:
     steep, first, second = (_sketch(given, kind) for kind in ("gradient", "first", "second"))
     step = torch.ones_like(given["sizes"].sum())
-    sizes = given["sizes"].unbind(0)
-    return [moments_of_adam.measure(steep, first, second, step, *sizes, beta=0.999, epsilon=1e-8)]
+    by = sketch.Weighing(*given["sizes"].unbind(0))
+    return [
+        moments_of_adam.measure(
+            steep, first, second, step, sketch.scaled(steep), by, beta=0.999, epsilon=1e-8
+        )
+    ]
 
 
 def _clipping(given: dict[str, Tensor]) -> list[Tensor]:
@@ -89,7 +93,7 @@ def _clipping(given: dict[str, Tensor]) -> list[Tensor]:
 
 def _conflict(given: dict[str, Tensor]) -> list[Tensor]:
     steep = [_sketch(given, kind) for kind in ("gradient", "before", "after")]
-    return [conflict.measure(steep, *given["sizes"].unbind(0))]
+    return [conflict.measure(steep, sketch.Weighing(*given["sizes"].unbind(0)))]
 
 
 def _curvature(given: dict[str, Tensor]) -> list[Tensor]:

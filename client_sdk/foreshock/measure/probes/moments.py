@@ -36,7 +36,7 @@ class _Memory:
     layout: sketch.Layout
     history: Tensor
     signal: Tensor
-    gradient: Tensor | None = None  # of the step before this one
+    direction: Tensor | None = None  # of the gradient of the step before this one
 
 
 @dataclass(frozen=True)
@@ -64,26 +64,26 @@ class Moments:
     def before(self, sites: Sites, stepped: Stepped) -> After | None:
         memory = self._memory(stepped)
         self._waiting.discard(id(stepped.optimizer))
-        if memory.gradient is not None:
-            self._compare(sites, stepped, memory, memory.gradient)
-            memory.gradient = None
+        if memory.direction is not None:
+            self._compare(sites, stepped, memory, memory.direction)
+            memory.direction = None
         if not sites.awaits("moments"):
             return None
         site = stepped.site(sites, self, "moments", stepped.places, lambda: series(stepped))
         if site is None:
             return None
-        memory.gradient = stepped.gradient_sketch
+        memory.direction = stepped.direction_sketch
         self._waiting.add(id(stepped.optimizer))
 
-        count_G, size_G = stepped.weighing()
+        by = stepped.weighing()
         norms, peaks = stepped.gradient_norms, parameters.peaks(stepped.few_gradients)
         ratios, memory.history = gradients.against_history(torch.cat([norms, peaks]), memory.history)
         before, gradient = stepped.weight_sketch, stepped.gradient_sketch
-        values = [peaks, ratios, gradients.single(gradient, before, count_G, size_G)]
+        values = [peaks, ratios, gradients.single(gradient, stepped.direction_sketch, before, by)]
         self._adam(sites, stepped)
 
         def after() -> None:
-            lost = gradients.lost(gradient, before, stepped.moved_sketch, count_G, size_G)
+            lost = gradients.lost(gradient, before, stepped.moved_sketch, by)
             write(sites, site, [*values, lost])
 
         return after
@@ -103,8 +103,8 @@ class Moments:
         site = stepped.site(sites, self, "moments", ("turn", *stepped.places), lambda: turns(stepped))
         if site is None:
             return
-        count_G, size_G = stepped.weighing()
-        values = gradients.paired(stepped.gradient_sketch, before, count_G, size_G)
+        by = stepped.weighing()
+        values = gradients.paired(stepped.direction_sketch, before, by)
         cosine = values.narrow(0, len(stepped.places), 1)
         noise, memory.signal = gradients.noise(cosine, memory.signal)
         write(sites, site, [values, noise])
@@ -125,13 +125,20 @@ class Moments:
             return
         whole = adam.held == stepped.held
         layout = stepped.layout if whole else sketch.layout([[one.weight for one in p] for p in adam.held])
-        gradient = stepped.gradient_sketch
+        gradient, direction = stepped.gradient_sketch, stepped.direction_sketch
         if not whole:
             gradient = sketch.gather([[one.gradient for one in place] for place in adam.held], layout)
+            direction = sketch.scaled(gradient)
         first, second = sketch.gather(adam.first, layout), sketch.gather(adam.second, layout)
-        count_G, size_G = stepped.weighing(layout)
         values = moments_of_adam.measure(
-            gradient, first, second, adam.step, count_G, size_G, beta=adam.beta, epsilon=adam.epsilon
+            gradient,
+            first,
+            second,
+            adam.step,
+            direction,
+            stepped.weighing(layout),
+            beta=adam.beta,
+            epsilon=adam.epsilon,
         )
         write(sites, site, [values])
 

@@ -89,20 +89,20 @@ class Norms:
         site = stepped.site(sites, self, "optimiser", stepped.places, lambda: series(stepped))
         if site is None:
             return None
-        count_G, size_G = stepped.weighing()
+        by = stepped.weighing()
         few_weights = parameters.merged(stepped.weights)
         weight_norms = parameters.norms(few_weights)
         values = [
             stepped.gradient_norms,
             weight_norms,
-            parameters.rms(weight_norms, size_G),
+            parameters.rms(weight_norms, by.size),
             parameters.counts(stepped.few_gradients),
             parameters.counts(few_weights),
         ]
         before = stepped.weight_sketch
 
         def after() -> None:
-            ratios = parameters.update_ratios(before, stepped.moved_sketch, count_G, size_G)
+            ratios = parameters.update_ratios(before, stepped.moved_sketch, by)
             write(sites, site, [*values, ratios])
 
         return after

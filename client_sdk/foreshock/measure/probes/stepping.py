@@ -60,7 +60,7 @@ class Stepped:
         device: torch.device,
         held: Sequence[Held],
         whole: str,
-        weigh: Callable[[sketch.Layout, torch.device], tuple[Tensor, Tensor]],
+        weigh: Callable[[sketch.Layout, torch.device], sketch.Weighing],
     ) -> None:
         self.optimizer = optimizer
         self.whole = whole  # the place of what is true of all places together
@@ -116,8 +116,13 @@ class Stepped:
         places = self.places if places is None else places
         return [STATISTICS[name].series(p, self.labels) for name in names for p in (*places, self.whole)]
 
-    def weighing(self, layout: sketch.Layout | None = None) -> tuple[Tensor, Tensor]:
-        """How many coordinates stand for each place, and for how many values."""
+    @cached_property
+    def direction_sketch(self) -> Tensor:
+        """[places, coordinates]: the gradient on a scale that can be squared."""
+        return sketch.scaled(self.gradient_sketch)
+
+    def weighing(self, layout: sketch.Layout | None = None) -> sketch.Weighing:
+        """How much each place counts."""
         return self._weigh(layout or self.layout, self.device)
 
     def site(
@@ -167,7 +172,7 @@ class Steps:
         self._afterwards: dict[int, list[After]] = {}
         self._places: dict[str, str] = {}  # of the parameters, by name
         self._known = WeakTensorKeyDictionary()  # parameters -> whether they are the model's
-        self._weighing: dict[object, Tensor] = {}
+        self._weighing: dict[object, sketch.Weighing] = {}
         self._order: list[int] = []  # of the optimizers, as they first stepped
 
     def attach(self, reader: Reader, sites: Sites) -> Attached:
@@ -276,15 +281,14 @@ class Steps:
             for device, held in found.items()
         ]
 
-    def _weigh(self, layout: sketch.Layout, device: torch.device) -> tuple[Tensor, Tensor]:
+    def _weigh(self, layout: sketch.Layout, device: torch.device) -> sketch.Weighing:
         key = (layout.counts, layout.sizes, device)
         if key not in self._weighing:
             if len(self._weighing) >= LAYOUTS:
                 self._weighing.clear()
-            values = torch.as_tensor([layout.counts, layout.sizes], dtype=torch.float32, device="cpu")
-            self._weighing[key] = moved(values, device)
-        count_G, size_G = self._weighing[key].unbind(0)
-        return count_G, size_G
+            values = torch.as_tensor(layout.weighing, dtype=torch.float32, device="cpu")
+            self._weighing[key] = sketch.Weighing(*moved(values, device).unbind(0))
+        return self._weighing[key]
 
 
 def embedded(model: nn.Module | None) -> set[int]:

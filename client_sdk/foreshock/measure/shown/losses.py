@@ -45,13 +45,12 @@ def show(
             _given,
             device,
         )
-        sizes = torch.as_tensor([layout.counts, layout.sizes], dtype=torch.float32, device="cpu")
+        sizes = torch.as_tensor(layout.weighing, dtype=torch.float32, device="cpu")
         sites.show(site, [moved(sizes, device), *gradients])
 
 
 def _given(tensors: Sequence[Tensor]) -> Tensor:
-    count_G, size_G = tensors[0].unbind(0)
-    return conflict.measure(tensors[1:], count_G, size_G)
+    return conflict.measure(tensors[1:], sketch.Weighing(*tensors[0].unbind(0)))
 
 
 def _series(names: Sequence[str], places: Sequence[str]) -> list[SeriesSpec]:

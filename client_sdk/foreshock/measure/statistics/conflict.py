@@ -21,17 +21,17 @@ def pairs(names: Sequence[str]) -> list[tuple[str, str]]:
     return list(combinations(names, 2))
 
 
-def measure(gradients: Sequence[Tensor], count_G: Tensor, size_G: Tensor) -> Tensor:
+def measure(gradients: Sequence[Tensor], by: sketch.Weighing) -> Tensor:
     """Of each pair of [G, S] gradients the cosine, then of each pair the ratio of the norms, [2 P (G + 1)].
 
     A cosine is 0 where one of the gradients is zero; a ratio 0 where the first is, infinite where only the second is.
     """
     norms = [
-        sketch.with_whole_norm(torch.linalg.vector_norm(gradient_GS, dim=1), count_G, size_G)
-        for gradient_GS in gradients
+        sketch.with_whole_norm(torch.linalg.vector_norm(gradient_GS, dim=1), by) for gradient_GS in gradients
     ]
+    directions = [sketch.scaled(gradient_GS) for gradient_GS in gradients]
     cosine, ratio = [], []
-    for (a_GS, a), (b_GS, b) in combinations(list(zip(gradients, norms, strict=True)), 2):
-        cosine.append(sketch.cosines(a_GS, b_GS, count_G, size_G))
+    for (a_GS, a), (b_GS, b) in combinations(list(zip(directions, norms, strict=True)), 2):
+        cosine.append(sketch.cosines(a_GS, b_GS, by))
         ratio.append((a / b).masked_fill(a == 0, 0.0))
     return torch.cat([*cosine, *ratio])

@@ -9,41 +9,41 @@ import torch
 from torch import Tensor
 
 from . import sketch
+from .rows import TINY
 
 SINGLE = ("gradient_zero_share", "gradient_weight_cosine")
 PAIRED = ("gradient_cosine", "gradient_sign_agreement")
 MATRIX = ("gradient_rank", "dormant_gradient_share")
 DECAY = 0.99  # of the history per record: a hundred records
-ROWS = 256  # of a gradient matrix, for its rank
+ROWS = 128  # of a gradient matrix, for its rank
 DORMANT = 0.025  # of the mean of the layer's units
 LEAST = 1e-6  # of the share of a gradient that is signal
 
 
-def single(gradient_GS: Tensor, weight_GS: Tensor, count_G: Tensor, size_G: Tensor) -> Tensor:
-    """Share of zeros, and cosine of the descent direction with the weights, [2 (G + 1)]."""
-    padding_G = gradient_GS.shape[1] - count_G
-    zeros_G = ((gradient_GS == 0).sum(1) - padding_G) / count_G
-    alignment = -sketch.cosines(gradient_GS, weight_GS, count_G, size_G)
-    return torch.cat([sketch.with_whole_mean(zeros_G, size_G), alignment])
+def single(gradient_GS: Tensor, direction_GS: Tensor, weight_GS: Tensor, by: sketch.Weighing) -> Tensor:
+    """Share of zeros, and cosine of the descent direction with the weights, [2 (G + 1)]; ``direction_GS`` is the gradient scaled."""
+    padding_G = gradient_GS.shape[1] - by.count
+    zeros_G = ((gradient_GS == 0).sum(1) - padding_G) / by.count
+    alignment = -sketch.cosines(direction_GS, weight_GS, by)
+    return torch.cat([sketch.with_whole_mean(zeros_G, by), alignment])
 
 
-def paired(now_GS: Tensor, before_GS: Tensor, count_G: Tensor, size_G: Tensor) -> Tensor:
-    """Cosine of the gradients of two steps, and share of the coordinates that kept their sign, [2 (G + 1)]; 0 for zero gradients."""
-    cosine = sketch.cosines(now_GS, before_GS, count_G, size_G)
-    same = (now_GS.sign() == before_GS.sign()) & (now_GS != 0)
-    moving = (now_GS != 0) | (before_GS != 0)
-    both = sketch.with_whole_sum(same.sum(1).float(), count_G, size_G)
-    any_ = sketch.with_whole_sum(moving.sum(1).float(), count_G, size_G)
-    agreement = both / any_.masked_fill(any_ == 0, 1.0)
-    return torch.cat([cosine, agreement + 0.0 * cosine])  # NaN with the cosine
+def paired(now_GS: Tensor, before_GS: Tensor, by: sketch.Weighing) -> Tensor:
+    """Cosine of the scaled gradients of two steps, and share of the coordinates that kept their sign, [2 (G + 1)]; 0 for zeros."""
+    cosine = sketch.cosines(now_GS, before_GS, by)
+    now_GS, before_GS = now_GS.sign(), before_GS.sign()
+    same_G = ((now_GS * before_GS) > 0).sum(1)
+    moving_G = ((now_GS != 0) | (before_GS != 0)).sum(1)
+    both, moving = sketch.with_whole_sum(same_G, by), sketch.with_whole_sum(moving_G, by)
+    return torch.cat([cosine, both / moving.clamp_min(TINY) + 0.0 * cosine])  # NaN with the cosine
 
 
-def lost(gradient_GS: Tensor, before_GS: Tensor, after_GS: Tensor, count_G: Tensor, size_G: Tensor) -> Tensor:
+def lost(gradient_GS: Tensor, before_GS: Tensor, after_GS: Tensor, by: sketch.Weighing) -> Tensor:
     """Share of the coordinates with a gradient that the step left as they were, [G + 1]; 0 without a gradient."""
     moving_GS = gradient_GS != 0
-    still = ((before_GS == after_GS) & moving_GS).sum(1).float()
-    moving = sketch.with_whole_sum(moving_GS.sum(1).float(), count_G, size_G)
-    return sketch.with_whole_sum(still, count_G, size_G) / moving.masked_fill(moving == 0, 1.0)
+    still_G = ((before_GS == after_GS) & moving_GS).sum(1)
+    moving = sketch.with_whole_sum(moving_GS.sum(1), by)
+    return sketch.with_whole_sum(still_G, by) / moving.clamp_min(TINY)
 
 
 def against_history(now_K: Tensor, history_2K: Tensor, decay: float = DECAY) -> tuple[Tensor, Tensor]:
@@ -102,10 +102,12 @@ def participation(gradient_MN: Tensor) -> Tensor:
     step = -(-total // ROWS)
     taken = -(-total // step)
     shape, strides = (taken, gradient_MN.shape[1]), (gradient_MN.stride(0) * step, gradient_MN.stride(1))
-    x_MN = sketch.scaled(gradient_MN.as_strided(shape, strides).float())
-    square_M = x_MN.square().sum(1)
+    x_MN = gradient_MN.as_strided(shape, strides).float()
+    x_MN = x_MN / x_MN.abs().amax().clamp_min(TINY)
+    gram_MM = x_MN @ x_MN.t()
+    square_M = gram_MM.diagonal()
     fourth = square_M.square().sum()
-    pairs = (x_MN @ x_MN.t()).square().sum() - fourth
+    pairs = gram_MM.square().sum() - fourth
     more = total * (total - 1) / (taken * (taken - 1)) if taken > 1 else 0.0
     trace = square_M.sum() * (total / taken)
     value = trace.square() / (fourth * (total / taken) + pairs.clamp_min(0.0) * more)

@@ -20,15 +20,15 @@ def measure(
     first_GS: Tensor,
     second_GS: Tensor,
     step: Tensor,
-    count_G: Tensor,
-    size_G: Tensor,
+    direction_GS: Tensor,
+    by: sketch.Weighing,
     *,
     beta: float,
     epsilon: float,
 ) -> Tensor:
     """The values of YIELDS, [4 (G + 1)].
 
-    ``step`` counts the updates so far, a tensor of one number on any device; ``beta`` is the decay of the second moment. As in
+    ``direction_GS`` is the gradient scaled; ``step`` counts the updates so far, a tensor of one number on any device; ``beta`` is the decay of the second moment. As in
     StableAdamW the root mean square compares with the second moment that this gradient has entered, as in SPAM a spike
     with the one before; both without the bias of their start.
     """
@@ -37,15 +37,15 @@ def measure(
     known_GS = second_GS / (1.0 - decayed)
     updated_GS = (beta * second_GS + (1.0 - beta) * square_GS) / (1.0 - decayed * beta)
     floor = epsilon**2
-    mean_G = (square_GS / updated_GS.clamp_min(max(floor, 1e-38))).sum(1) / count_G
-    spikes_G = ((square_GS > SPIKE * known_GS) & (second_GS > 0)).sum(1) / count_G
-    padding_G = gradient_GS.shape[1] - count_G
-    quiet_G = ((known_GS < NEAR_EPSILON**2 * floor).sum(1) - padding_G) / count_G
+    mean_G = (square_GS / updated_GS.clamp_min(max(floor, 1e-38))).sum(1) / by.count
+    spikes_G = ((square_GS > SPIKE * known_GS) & (second_GS > 0)).sum(1) / by.count
+    padding_G = gradient_GS.shape[1] - by.count
+    quiet_G = ((known_GS < NEAR_EPSILON**2 * floor).sum(1) - padding_G) / by.count
     return torch.cat(
         [
-            sketch.with_whole_mean(mean_G, size_G).sqrt(),
-            sketch.with_whole_mean(spikes_G, size_G),
-            sketch.with_whole_mean(quiet_G, size_G),
-            sketch.cosines(gradient_GS, first_GS, count_G, size_G),
+            sketch.with_whole_mean(mean_G, by).sqrt(),
+            sketch.with_whole_mean(spikes_G, by),
+            sketch.with_whole_mean(quiet_G, by),
+            sketch.cosines(direction_GS, sketch.scaled(first_GS), by),
         ]
     )

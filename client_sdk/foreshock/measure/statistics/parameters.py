@@ -62,11 +62,11 @@ def rms(norm: Tensor, size_G: Tensor) -> Tensor:
     return norm / torch.cat([size_G, size_G.sum().unsqueeze(0)]).sqrt()
 
 
-def update_ratios(before_GS: Tensor, after_GS: Tensor, count_G: Tensor, size_G: Tensor) -> Tensor:
+def update_ratios(before_GS: Tensor, after_GS: Tensor, by: sketch.Weighing) -> Tensor:
     """‖after − before‖/‖before‖ of each place and of all, [G + 1]; 0 where nothing moved, also from zero."""
     moved = torch.linalg.vector_norm(after_GS - before_GS, dim=1)
-    moved = sketch.with_whole_norm(moved, count_G, size_G)
-    size = sketch.with_whole_norm(torch.linalg.vector_norm(before_GS, dim=1), count_G, size_G)
+    moved = sketch.with_whole_norm(moved, by)
+    size = sketch.with_whole_norm(torch.linalg.vector_norm(before_GS, dim=1), by)
     return (moved / size).masked_fill(moved == 0, 0.0)
 
 

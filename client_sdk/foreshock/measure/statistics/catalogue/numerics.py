@@ -37,7 +37,7 @@ STATISTICS: tuple[Statistic, ...] = (
         healthy="near 0 with weights in float32; below 0.8 with weights in bfloat16",
         collapsed="above 0.9: training in pure bfloat16 stalls as the learning rate falls",
         cost="parameters",
-        caveats="Read from about 16384 evenly spaced coordinates of each block. Also 1 when the step is withheld or the learning rate is 0.",
+        caveats="Read from 16384 to 65536 evenly spaced coordinates of each block. Also 1 when the step is withheld or the learning rate is 0.",
         needs=("an optimizer step",),
         merge="mean",
     ),

@@ -6,7 +6,7 @@ from .entry import Statistic
 
 FAMILY = "optimiser"
 
-_SAMPLED = "Read from about 16384 evenly spaced coordinates of each block; the value of the whole model weighs each block by its size."
+_SAMPLED = "Read from 16384 to 65536 evenly spaced coordinates of each block; the value of the whole model weighs each block by its size."
 _WHEN = "Read when the optimizer steps: summed over micro-batches, averaged over ranks, after the loop's own clipping."
 
 STATISTICS: tuple[Statistic, ...] = (
@@ -234,7 +234,7 @@ STATISTICS: tuple[Statistic, ...] = (
         healthy="of the order of the micro-batches per step, over all ranks; grows slowly while the loss falls",
         collapsed="far above the micro-batches per step: steps are mostly noise",
         cost="parameters",
-        caveats="Multiply by the samples of a micro-batch. Of at most eight weight matrices, each by 16384 coordinates. Every backward"
+        caveats="Multiply by the samples of a micro-batch. Of at most eight weight matrices, each by 65536 coordinates at most. Every backward"
         " pass that accumulates counts as a micro-batch, so two losses that are backpropagated apart are mistaken for two."
         " Numerator and denominator are averaged apart, each divided by the squared norm of its own record.",
         needs=("at least two backward passes per step",),
@@ -263,7 +263,7 @@ STATISTICS: tuple[Statistic, ...] = (
         unit="",
         low=0.0,
         high=None,
-        formula="mean over the block's matrices G of (tr GGᵀ)² / ‖GGᵀ‖_F²; of more than 256 rows, by the pairs among 256 evenly spaced ones",
+        formula="mean over the block's matrices G of (tr GGᵀ)² / ‖GGᵀ‖_F²; of more than 128 rows, by the pairs among 128 evenly spaced ones",
         source="participation ratio of the gradient's squared singular values; heuristic",
         degenerate="0 for a zero gradient",
         healthy="several to some tens, and steady",

@@ -75,7 +75,10 @@ def test_a_kernel_reads_what_the_definition_says(interpreted: dict[str, Tensor])
 @needs_triton
 @pytest.mark.parametrize("dtype", ["bf16", "fp32"])
 @pytest.mark.parametrize("capability", [80, 90])
-def test_the_kernels_compile_for_a_gpu_and_keep_to_its_registers(dtype: str, capability: int) -> None:
+def test_the_kernels_compile_for_a_gpu_and_keep_to_its_registers(
+    dtype: str, capability: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     from triton import compile as compiled
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource

@@ -6,21 +6,25 @@ next columns before it computes with the ones that it has.
 
 from __future__ import annotations
 
+import math
+
 import triton
 import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
 EXCLUDED = tl.constexpr(-1e30)  # as in `online`
+LOWEST = tl.constexpr(-math.inf)
+NAN = tl.constexpr(math.nan)
 
 
 @triton.jit
 def _centre(peak):
-    return tl.where(peak == float("-inf"), 0.0, peak)
+    return tl.where(peak == LOWEST, 0.0, peak)
 
 
 @triton.jit
 def _columns(begin, column, width):
-    return tl.load(begin + column, mask=column < width, other=float("-inf"))
+    return tl.load(begin + column, mask=column < width, other=LOWEST)
 
 
 @triton.jit
@@ -55,14 +59,14 @@ def scan(
 ):
     begin = logits + _offset(rows, inner, stride_outer, stride_inner, PICKED, ALIGNED)
     lane = tl.arange(0, BLOCK)
-    peak = float("-inf")
+    peak = LOWEST
     total = tl.zeros([BLOCK], tl.float32)
     first = tl.zeros([BLOCK], tl.float32)
     second = tl.zeros([BLOCK], tl.float32)
     square = tl.zeros([BLOCK], tl.float32)
     square_first = tl.zeros([BLOCK], tl.float32)
-    highest = tl.full([BLOCK], float("-inf"), tl.float32)
-    next_highest = tl.full([BLOCK], float("-inf"), tl.float32)
+    highest = tl.full([BLOCK], LOWEST, tl.float32)
+    next_highest = tl.full([BLOCK], LOWEST, tl.float32)
     largest = tl.zeros([BLOCK], tl.float32)
     plain = tl.zeros([BLOCK], tl.float32)
     possible = tl.zeros([BLOCK], tl.float32)
@@ -72,7 +76,7 @@ def scan(
         ahead = _columns(begin, left + BLOCK + lane, width)
         top = tl.max(x, 0)
         if top > peak:
-            empty = peak == float("-inf")
+            empty = peak == LOWEST
             shift = tl.where(empty, 0.0, peak - top)
             scale = tl.where(empty, 0.0, tl.exp2(shift * LOG2E))
             second = scale * (second + 2.0 * shift * first + shift * shift * total)
@@ -104,7 +108,7 @@ def scan(
     sum_w = tl.sum(total, 0)
     mean = tl.sum(first, 0) / sum_w
     log_sum = tl.log(sum_w)
-    nan = tl.where(mean == mean, 0.0, float("nan"))  # added to all: a row is bad as a whole
+    nan = tl.where(mean == mean, 0.0, NAN)  # added to all: a row is bad as a whole
     entropy = log_sum - mean
     varentropy = tl.maximum(tl.sum(second, 0) / sum_w - mean * mean, 0.0)
     lse = _centre(peak) + log_sum
@@ -121,10 +125,8 @@ def scan(
         at += 2
     if SIZES:
         where = tl.argmax(highest, 0)
-        others = tl.maximum(
-            tl.max(next_highest, 0), tl.max(tl.where(lane == where, float("-inf"), highest), 0)
-        )
-        others = tl.where(others <= 0.5 * EXCLUDED, float("-inf"), others)
+        others = tl.maximum(tl.max(next_highest, 0), tl.max(tl.where(lane == where, LOWEST, highest), 0))
+        others = tl.where(others <= 0.5 * EXCLUDED, LOWEST, others)
         tl.store(found + at * count + row, peak + nan)
         tl.store(found + (at + 1) * count + row, tl.max(largest, 0) + nan)
         tl.store(found + (at + 2) * count + row, tl.sum(plain, 0) / tl.sum(possible, 0) + nan)
@@ -134,7 +136,7 @@ def scan(
         action = tl.load(actions + row)
         inside = (action >= 0) & (action < width)
         logit = tl.load(begin + tl.where(inside, action, 0)).to(tl.float32)
-        tl.store(found + at * count + row, tl.where(inside, logit - lse, float("nan")) + nan)
+        tl.store(found + at * count + row, tl.where(inside, logit - lse, NAN) + nan)
 
 
 @triton.jit(do_not_specialize=["p_inner", "p_outer", "q_inner", "q_outer", "count"])
@@ -158,8 +160,8 @@ def compare(
     begin_p = p + _offset(rows, p_inner, p_outer, p_stride, PICKED, ALIGNED)
     begin_q = q + _offset(rows, q_inner, q_outer, q_stride, PICKED, ALIGNED)
     lane = tl.arange(0, BLOCK)
-    peak_p = float("-inf")
-    peak_q = float("-inf")
+    peak_p = LOWEST
+    peak_q = LOWEST
     total_p = tl.zeros([BLOCK], tl.float32)
     first_p = tl.zeros([BLOCK], tl.float32)
     total_q = tl.zeros([BLOCK], tl.float32)
@@ -180,8 +182,8 @@ def compare(
             top_q = tl.maximum(peak_q, top_q)
             shift_p = _centre(peak_p) - _centre(top_p)
             shift_q = _centre(peak_q) - _centre(top_q)
-            scale_p = tl.where(peak_p == float("-inf"), 0.0, tl.exp2(shift_p * LOG2E))
-            scale_q = tl.where(peak_q == float("-inf"), 0.0, tl.exp2(shift_q * LOG2E))
+            scale_p = tl.where(peak_p == LOWEST, 0.0, tl.exp2(shift_p * LOG2E))
+            scale_q = tl.where(peak_q == LOWEST, 0.0, tl.exp2(shift_q * LOG2E))
             apart = scale_p * (apart + (shift_p - shift_q) * total_p)
             lost = scale_p * lost
             first_p = scale_p * (first_p + shift_p * total_p)
@@ -209,9 +211,9 @@ def compare(
     log_q = tl.log(sum_q)
     entropy_p = log_p - tl.sum(first_p, 0) / sum_p
     entropy_q = log_q - tl.sum(first_q, 0) / sum_q
-    nan = tl.where(entropy_p + entropy_q == entropy_p + entropy_q, 0.0, float("nan"))
+    nan = tl.where(entropy_p + entropy_q == entropy_p + entropy_q, 0.0, NAN)
     divergence = tl.maximum(tl.sum(apart, 0) / sum_p - log_p + log_q, 0.0)
-    divergence = tl.where(tl.sum(lost, 0) > 0.0, float("inf"), divergence)
+    divergence = tl.where(tl.sum(lost, 0) > 0.0, -LOWEST, divergence)
     tl.store(found + row, divergence + nan)
     tl.store(found + count + row, entropy_p + nan)
     tl.store(found + 2 * count + row, entropy_q + nan)
@@ -234,7 +236,7 @@ def nucleus(
 ):
     begin = logits + _offset(rows, inner, stride_outer, stride_inner, True, ALIGNED)
     lane = tl.arange(0, BLOCK)
-    highest = tl.full([BLOCK], float("-inf"), tl.float32)
+    highest = tl.full([BLOCK], LOWEST, tl.float32)
     for left in range(0, width, BLOCK):
         highest = tl.maximum(highest, _columns(begin, left + lane, width).to(tl.float32))
     peak = _centre(tl.max(highest, 0))
@@ -263,7 +265,7 @@ def nucleus(
         size += kept.to(tl.float32)
     kept_w = tl.sum(inside, 0)
     entropy = tl.log(kept_w) - tl.sum(first, 0) / kept_w
-    nan = tl.where(entropy == entropy, 0.0, float("nan"))
+    nan = tl.where(entropy == entropy, 0.0, NAN)
     row = tl.program_id(0)
     tl.store(found + row, tl.maximum(entropy, 0.0) + nan)
     tl.store(found + count + row, tl.sum(size, 0) + nan)

@@ -12,7 +12,8 @@ from foreshock.measure.statistics.table import STATISTICS
 from foreshock.series import SeriesSpec
 
 from .moments import FIRST, SECOND, kept
-from .stepping import After, Held, Stepped, Steps, embedded, write
+from .stepped import Held, Stepped, embedded, write
+from .stepping import After, Steps
 
 if TYPE_CHECKING:
     from foreshock.measure.sites import Sites

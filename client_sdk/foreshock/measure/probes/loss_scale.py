@@ -13,7 +13,8 @@ from torch.utils.hooks import RemovableHandle
 from foreshock.measure.statistics.table import STATISTICS
 
 from .interposed import listen
-from .stepping import After, Stepped, Steps
+from .stepped import Stepped
+from .stepping import After, Steps
 from .subject import Attached, Planned
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from foreshock.measure.statistics import gradients, moments_of_adam, parameters,
 from foreshock.measure.statistics.table import STATISTICS
 from foreshock.series import SeriesSpec
 
-from .stepping import After, Held, Stepped, local, write
+from .stepped import Held, Stepped, local, write
+from .stepping import After
 
 if TYPE_CHECKING:
     from foreshock.measure.sites import Sites

@@ -20,7 +20,8 @@ from foreshock.measure.site import Site
 from foreshock.measure.statistics import gradients, sketch
 from foreshock.measure.statistics.table import STATISTICS
 
-from .stepping import After, Held, Stepped, Steps, embedded, local, write
+from .stepped import Held, Stepped, embedded, local, write
+from .stepping import After, Steps
 
 if TYPE_CHECKING:
     from foreshock.measure.sites import Sites

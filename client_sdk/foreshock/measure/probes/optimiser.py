@@ -18,7 +18,8 @@ from . import clipping, loss_scale
 from .deep_gradients import DeepGradients
 from .moments import Moments
 from .noise import MicroBatches
-from .stepping import After, Stepped, Steps, write
+from .stepped import Stepped, write
+from .stepping import After, Steps
 from .subject import Attached, Planned, Subject
 
 if TYPE_CHECKING:

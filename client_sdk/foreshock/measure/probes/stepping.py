@@ -1,4 +1,4 @@
-"""An optimizer's step in; the weights and gradients that it is about to use, grouped by place, to whoever is due, out.
+"""An optimizer's step in; the weights and gradients that it is about to use to whoever is due, out.
 
 One pair of hooks per model serves every reader: what is looked up once, is not looked up again.
 """
@@ -6,9 +6,7 @@ One pair of hooks per model serves every reader: what is looked up once, is not 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -21,13 +19,11 @@ from torch.optim.optimizer import (
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from foreshock.guard import guard
-from foreshock.measure.site import Site
-from foreshock.measure.statistics import parameters, sketch
-from foreshock.measure.statistics.table import STATISTICS
+from foreshock.measure.statistics import sketch
 from foreshock.measure.transfer import moved
-from foreshock.series import SeriesSpec
 
 from .choose import block_names, parameter_name, place_of
+from .stepped import Held, Stepped, local
 from .subject import Attached
 
 if TYPE_CHECKING:
@@ -37,116 +33,6 @@ LAYOUTS = 64  # whose sizes are kept: the parameters with a gradient may change 
 
 After = Callable[[], None]
 """What a reader wants to do once the step has been taken."""
-
-
-@dataclass(frozen=True, eq=False)
-class Held:
-    """One parameter that is about to be stepped; of a sharded one this rank's shard."""
-
-    name: str
-    place: str
-    parameter: nn.Parameter
-    weight: Tensor
-    gradient: Tensor
-
-
-class Stepped:
-    """What one optimizer is about to step on one device."""
-
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        number: int,
-        device: torch.device,
-        held: Sequence[Held],
-        whole: str,
-        weigh: Callable[[sketch.Layout, torch.device], sketch.Weighing],
-    ) -> None:
-        self.optimizer = optimizer
-        self.whole = whole  # the place of what is true of all places together
-        self._weigh = weigh
-        self.number = number  # of the optimizer, in the order of their first steps
-        self.device = device
-        self.places = list(dict.fromkeys(one.place for one in held))
-        self.held = [[one for one in held if one.place == place] for place in self.places]
-        self.labels = {"optimizer": str(number)} if number else {}
-
-    @cached_property
-    def weights(self) -> list[list[Tensor]]:
-        """By place."""
-        return [[one.weight for one in place] for place in self.held]
-
-    @cached_property
-    def gradients(self) -> list[list[Tensor]]:
-        """By place."""
-        return [[one.gradient for one in place] for place in self.held]
-
-    @cached_property
-    def few_gradients(self) -> list[list[Tensor]]:
-        """The same values in fewer tensors."""
-        return parameters.merged(self.gradients)
-
-    @cached_property
-    def gradient_norms(self) -> Tensor:
-        """[places + 1]."""
-        return parameters.norms(self.few_gradients)
-
-    @cached_property
-    def layout(self) -> sketch.Layout:
-        """Which coordinates stand for the places."""
-        return sketch.layout(self.weights)
-
-    @cached_property
-    def gradient_sketch(self) -> Tensor:
-        """[places, coordinates]."""
-        return sketch.gather(self.gradients, self.layout)
-
-    @cached_property
-    def weight_sketch(self) -> Tensor:
-        """[places, coordinates], before the step."""
-        return sketch.gather(self.weights, self.layout)
-
-    @cached_property
-    def moved_sketch(self) -> Tensor:
-        """[places, coordinates], after the step: not to be asked for before."""
-        return sketch.gather(self.weights, self.layout)
-
-    def by_place(self, names: Sequence[str], places: Sequence[str] | None = None) -> list[SeriesSpec]:
-        """Each of these statistics at each place, then of all places together."""
-        places = self.places if places is None else places
-        return [STATISTICS[name].series(p, self.labels) for name in names for p in (*places, self.whole)]
-
-    @cached_property
-    def direction_sketch(self) -> Tensor:
-        """[places, coordinates]: the gradient on a scale that can be squared."""
-        return sketch.scaled(self.gradient_sketch)
-
-    def weighing(self, layout: sketch.Layout | None = None) -> sketch.Weighing:
-        """How much each place counts."""
-        return self._weigh(layout or self.layout, self.device)
-
-    def site(
-        self,
-        sites: Sites,
-        reader: object,
-        kind: str,
-        names: Sequence[object],
-        specs: Callable[[], list[SeriesSpec]],
-    ) -> Site | None:
-        """The site of this optimizer's row of a reader, or None when it has recorded in the open step."""
-        key = (kind, id(reader), self.number, tuple(names), self.device)
-        site = sites.site(key, kind, kind, specs, _written_by_hooks, self.device)
-        return None if site in sites.clock.recorded else site
-
-
-def write(sites: Sites, site: Site, values: Sequence[Tensor]) -> None:
-    """Put these values, in order, into the site's row."""
-    site.row.copy_(torch.cat(list(values)))
-    sites.clock.recorded[site] = True
-
-
-def _written_by_hooks(tensors: Sequence[Tensor]) -> Tensor:
-    raise AssertionError("an optimizer's row is written by its hooks")
 
 
 class Reader(Protocol):
@@ -289,21 +175,3 @@ class Steps:
             values = torch.as_tensor(layout.weighing, dtype=torch.float32, device="cpu")
             self._weighing[key] = sketch.Weighing(*moved(values, device).unbind(0))
         return self._weighing[key]
-
-
-def embedded(model: nn.Module | None) -> set[int]:
-    """The ids of the parameters that are tables of embeddings: their rows belong to tokens."""
-    if model is None:
-        return set()
-    return {
-        id(p)
-        for module in model.modules()
-        if "embedding" in type(module).__name__.lower()
-        for p in module.parameters(recurse=False)
-    }
-
-
-def local(tensor: Tensor) -> Tensor:
-    """This rank's shard of a distributed tensor; any other tensor as it is."""
-    to_local: Callable[[], Tensor] | None = getattr(tensor, "to_local", None)
-    return to_local() if to_local is not None else tensor

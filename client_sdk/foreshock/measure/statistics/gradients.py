@@ -22,8 +22,8 @@ LEAST = 1e-6  # of the share of a gradient that is signal
 
 def single(gradient_GS: Tensor, direction_GS: Tensor, weight_GS: Tensor, by: sketch.Weighing) -> Tensor:
     """Share of zeros, and cosine of the descent direction with the weights, [2 (G + 1)]; ``direction_GS`` is the gradient scaled."""
-    padding_G = gradient_GS.shape[1] - by.count
-    zeros_G = ((gradient_GS == 0).sum(1) - padding_G) / by.count
+    padding_G = gradient_GS.shape[1] - by.taken
+    zeros_G = ((gradient_GS == 0).sum(1) - padding_G) / by.taken
     alignment = -sketch.cosines(direction_GS, weight_GS, by)
     return torch.cat([sketch.with_whole_mean(zeros_G, by), alignment])
 

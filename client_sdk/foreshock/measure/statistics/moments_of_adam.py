@@ -37,10 +37,10 @@ def measure(
     known_GS = second_GS / (1.0 - decayed)
     updated_GS = (beta * second_GS + (1.0 - beta) * square_GS) / (1.0 - decayed * beta)
     floor = epsilon**2
-    mean_G = (square_GS / updated_GS.clamp_min(max(floor, 1e-38))).sum(1) / by.count
-    spikes_G = ((square_GS > SPIKE * known_GS) & (second_GS > 0)).sum(1) / by.count
-    padding_G = gradient_GS.shape[1] - by.count
-    quiet_G = ((known_GS < NEAR_EPSILON**2 * floor).sum(1) - padding_G) / by.count
+    mean_G = (square_GS / updated_GS.clamp_min(max(floor, 1e-38))).sum(1) / by.taken
+    spikes_G = ((square_GS > SPIKE * known_GS) & (second_GS > 0)).sum(1) / by.taken
+    padding_G = gradient_GS.shape[1] - by.taken
+    quiet_G = ((known_GS < NEAR_EPSILON**2 * floor).sum(1) - padding_G) / by.taken
     return torch.cat(
         [
             sketch.with_whole_mean(mean_G, by).sqrt(),

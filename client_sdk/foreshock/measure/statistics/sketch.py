@@ -44,7 +44,7 @@ class Layout:
 class Weighing(NamedTuple):
     """How much each place counts, as tensors [G]."""
 
-    count: Tensor  # its coordinates
+    taken: Tensor  # its coordinates
     size: Tensor  # its values
     each: Tensor  # values that a coordinate stands for
     root: Tensor  # the root of it

@@ -1,0 +1,98 @@
+"""What a few more backward passes tell: whether losses agree, and how sharply the loss bends."""
+
+from __future__ import annotations
+
+from .entry import Statistic
+
+FAMILY = "optimiser"
+
+_SAMPLED = "Read from 16384 to 65536 evenly spaced coordinates of each block; the value of the whole model weighs each block by its size."
+
+STATISTICS: tuple[Statistic, ...] = (
+    Statistic(
+        name="loss_gradient_cosine",
+        family=FAMILY,
+        title="Do two losses pull in one direction",
+        unit="",
+        low=-1.0,
+        high=1.0,
+        formula="⟨∇L_a, ∇L_b⟩ / (‖∇L_a‖ ‖∇L_b‖) over the two largest tensors of each block",
+        source="gradient conflict, Yu et al. 2020, arXiv:2001.06782, definition 1",
+        degenerate="0 where one of the losses does not reach the block",
+        healthy="above 0, or near 0 in high dimensions",
+        collapsed="negative for long: what one loss learns, the other undoes",
+        cost="backward",
+        caveats="Of the losses as they are passed: with their coefficients, or without. " + _SAMPLED,
+        needs=("run.observe.losses",),
+        merge="mean",
+    ),
+    Statistic(
+        name="loss_gradient_ratio",
+        family=FAMILY,
+        title="Gradient of one loss over that of another",
+        unit="",
+        low=0.0,
+        high=None,
+        formula="‖∇L_a‖ / ‖∇L_b‖ over the two largest tensors of each block",
+        source="heuristic; differing magnitudes as a cause of conflict: Yu et al. 2020, arXiv:2001.06782, section 2.2",
+        degenerate="0 where the first loss does not reach the block, infinite where only the second does not",
+        healthy="within a factor of ten of 1, once the coefficients are in",
+        collapsed="drifts away by orders of magnitude: one loss trains the shared layers alone",
+        cost="backward",
+        caveats="Of the losses as they are passed: with their coefficients, or without. " + _SAMPLED,
+        needs=("run.observe.losses",),
+        merge="mean",
+    ),
+    Statistic(
+        name="sharpness",
+        family=FAMILY,
+        title="Largest eigenvalue of the loss's Hessian",
+        unit="",
+        low=None,
+        high=None,
+        formula="λ_max(∇²L) by Lanczos, ten products with the Hessian unless told otherwise",
+        source="Cohen et al. 2021, arXiv:2103.00065",
+        degenerate="0 for a linear loss",
+        healthy="rises at first, then levels off near 2 over the learning rate",
+        collapsed="grows on beyond that: steps overshoot in the steepest direction and the loss spikes",
+        cost="backward",
+        caveats="A lower bound, of the batch it is shown, without weight decay. Not for compiled or sharded models or fused attention,"
+        " which cannot be differentiated twice. Holds about five copies of the parameters while it runs.",
+        needs=("run.observe.curvature",),
+        merge="mean",
+    ),
+    Statistic(
+        name="sharpness_times_lr",
+        family=FAMILY,
+        title="Sharpness times learning rate",
+        unit="",
+        low=None,
+        high=None,
+        formula="λ_max(∇²L) · lr",
+        source="edge of stability, Cohen et al. 2021, arXiv:2103.00065: 2 for gradient descent",
+        degenerate="0 for a linear loss",
+        healthy="below or about 2 for plain gradient descent",
+        collapsed="above 2.2 and growing",
+        cost="free",
+        caveats="The 2 is that of gradient descent without momentum; other optimizers have other thresholds, so watch the trend.",
+        needs=("run.observe.curvature", "lr"),
+        merge="mean",
+    ),
+    Statistic(
+        name="hessian_trace",
+        family=FAMILY,
+        title="Trace of the loss's Hessian",
+        unit="",
+        low=None,
+        high=None,
+        formula="d · vᵀ∇²L v for one random unit vector v in d dimensions",
+        source="Hutchinson 1989; stability of SGD asks for tr ≤ 2/lr, Wu and Su 2023, arXiv:2305.17490",
+        degenerate="0 for a linear loss",
+        healthy="positive, and slower than the sharpness",
+        collapsed="grows by itself",
+        cost="free",
+        caveats="One sample: right on average, off by √2·‖∇²L‖_F/tr.",
+        needs=("run.observe.curvature",),
+        merge="mean",
+    ),
+)

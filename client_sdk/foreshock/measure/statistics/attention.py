@@ -225,7 +225,8 @@ def _kernel(q: Tensor, k: Tensor, causal: bool, scale: float) -> Tensor:
     else:
         run = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         out, lse = run(q, k, k, 0.0, causal, scale=scale)
-    return (lse.float() - scale * (q.float() * out.float()).sum(-1)).clamp_min_(0.0)
+    mean: Tensor = scale * (q.float() * out.float()).sum(-1)
+    return mean.neg_().add_(lse.float()).clamp_min_(0.0)
 
 
 def _rows(s_BHMS: Tensor, hidden: Tensor | None, first_B: Tensor | None) -> Tensor:
@@ -234,7 +235,7 @@ def _rows(s_BHMS: Tensor, hidden: Tensor | None, first_B: Tensor | None) -> Tens
     keys = s_BHMS.shape[-1]
     if hidden is not None:
         s_BHMS = s_BHMS.masked_fill_(hidden, -math.inf)
-    found = tokens.scan(s_BHMS.reshape(-1, keys)).unflatten(1, s_BHMS.shape[:-1])
+    found = tokens.scan(s_BHMS.reshape(-1, keys)).reshape(-1, *s_BHMS.shape[:-1])
     entropy, _, top, lse = found.unbind(0)
     if first_B is None:
         first = s_BHMS.select(3, 0)
@@ -273,7 +274,7 @@ def _bound(q_BHTD: Tensor, k_BGSD: Tensor, scale: float) -> Tensor:
         for x in (q_BHTD, k_BGSD)
     ]
     q_BH, k_BG = longest
-    product = q_BH.unflatten(1, (k_BG.shape[1], -1)) * k_BG.unsqueeze(2)
+    product: Tensor = q_BH.reshape(*k_BG.shape, -1) * k_BG.unsqueeze(2)
     return (product * scale).flatten(1).amax(0)
 
 

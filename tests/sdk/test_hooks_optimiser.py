@@ -20,8 +20,10 @@ from torch.nn.utils import clip_grad, clip_grad_norm_
 from torch.nn.utils.clip_grad import clip_grad_norm_ as held_already
 
 from foreshock.config import EVERY
+from foreshock.guard import faults
 from foreshock.measure.finish import StepRow
 from foreshock.measure.instruments import Instruments
+from foreshock.measure.statistics import gradients
 
 torch.set_num_threads(1)
 
@@ -421,6 +423,28 @@ def test_groups_with_other_constants_are_left_out_of_adam_s_row(recorded: Record
     )
     assert "adam_rms{place=3}" in values
     assert "adam_rms{place=6}" not in values
+
+
+@pytest.mark.usefixtures("lenient")
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_reader_that_fails_is_left_out_and_the_others_go_on(
+    when: str, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def fails(*_: object) -> Tensor:
+        calls.append(when)
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr(gradients, "single" if when == "before" else "lost", fails)
+    run = Run(recorded, torch.optim.AdamW, lr=1e-2)
+    for step in range(3):
+        values = run.step(step)
+        assert "update_ratio" in values
+        assert "gradient_rank{place=0}" in values
+        assert "gradient_zero_share" not in values
+    assert calls == [when]
+    assert sum(faults().values()) == 1
 
 
 # -- noise ------------------------------------------------------------------------------------------------------------

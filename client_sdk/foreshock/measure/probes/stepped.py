@@ -48,8 +48,10 @@ class Stepped:
         self._weigh = weigh
         self.number = number  # of the optimizer, in the order of their first steps
         self.device = device
-        self.places = list(dict.fromkeys(one.place for one in held))
-        self.held = [[one for one in held if one.place == place] for place in self.places]
+        found: dict[str, list[Held]] = {}
+        for one in held:
+            found.setdefault(one.place, []).append(one)
+        self.places, self.held = list(found), list(found.values())
         self.labels = {"optimizer": str(number)} if number else {}
 
     @cached_property
@@ -83,6 +85,11 @@ class Stepped:
         return sketch.gather(self.gradients, self.layout)
 
     @cached_property
+    def direction_sketch(self) -> Tensor:
+        """[places, coordinates]: the gradient on a scale that can be squared."""
+        return sketch.scaled(self.gradient_sketch)
+
+    @cached_property
     def weight_sketch(self) -> Tensor:
         """[places, coordinates], before the step."""
         return sketch.gather(self.weights, self.layout)
@@ -96,11 +103,6 @@ class Stepped:
         """Each of these statistics at each place, then of all places together."""
         places = self.places if places is None else places
         return [STATISTICS[name].series(p, self.labels) for name in names for p in (*places, self.whole)]
-
-    @cached_property
-    def direction_sketch(self) -> Tensor:
-        """[places, coordinates]: the gradient on a scale that can be squared."""
-        return sketch.scaled(self.gradient_sketch)
 
     def weighing(self, layout: sketch.Layout | None = None) -> sketch.Weighing:
         """How much each place counts."""

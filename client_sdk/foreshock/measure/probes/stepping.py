@@ -6,7 +6,8 @@ One pair of hooks per model serves every reader: what is looked up once, is not 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -55,7 +56,7 @@ class Steps:
         self._only = only
         self._sites: Sites | None = None  # once attached
         self._readers: list[Reader] = []
-        self._afterwards: dict[int, list[After]] = {}
+        self._afterwards: dict[int, list[tuple[Reader, After]]] = {}
         self._places: dict[str, str] = {}  # of the parameters, by name
         self._known = WeakTensorKeyDictionary()  # parameters -> whether they are the model's
         self._weighing: dict[object, sketch.Weighing] = {}
@@ -131,13 +132,15 @@ class Steps:
             return
         with guard("the optimizer's hook, before the step"), sites.clock.spending, torch.no_grad():
             self._afterwards.pop(id(optimizer), None)
-            afterwards = []
+            found: list[tuple[Reader, After]] = []
             for stepped in self._by_device(optimizer):
                 if stepped.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
                     return  # a replayed graph would not come back here
-                found = [reader.before(sites, stepped) for reader in due]
-                afterwards += [after for after in found if after is not None]
-            self._afterwards[id(optimizer)] = afterwards
+                for reader in due:
+                    with self._once(reader):
+                        after = reader.before(sites, stepped)
+                        found += [] if after is None else [(reader, after)]
+            self._afterwards[id(optimizer)] = found
 
     def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if torch.compiler.is_compiling():
@@ -146,9 +149,22 @@ class Steps:
         sites = self._sites
         if not afterwards or sites is None or sites.clock.closed:
             return
-        with guard("the optimizer's hook, after the step"), sites.clock.spending, torch.no_grad():
-            for after in afterwards:
-                after()
+        with sites.clock.spending, torch.no_grad():
+            for reader, after in afterwards:
+                with self._once(reader):
+                    after()
+
+    @contextmanager
+    def _once(self, reader: Reader) -> Iterator[None]:
+        """A reader speaks its fault once, and reads no more; the others go on."""
+        fine = False
+        with guard(f"what {type(reader).__name__} reads of the optimizer's step"):
+            try:
+                yield
+                fine = True
+            finally:
+                if not fine and reader in self._readers:
+                    self._readers.remove(reader)
 
     def _by_device(self, optimizer: Optimizer) -> list[Stepped]:
         stepped = {id(p) for group in optimizer.param_groups for p in group["params"]}

@@ -21,7 +21,8 @@ from foreshock.measure.statistics.table import STATISTICS
 from foreshock.series import SeriesSpec
 
 from .choose import evenly, parameter_name
-from .stepping import After, Held, Stepped, Steps, embedded, write
+from .stepped import Held, Stepped, embedded, write
+from .stepping import After, Steps
 from .subject import Planned, Subject
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _chosen(subject: Subject, steps: Steps) -> dict[str, Matrix]:
             continue
         within = clean(name).removeprefix(place.removeprefix(subject.prefix)).removeprefix(".")
         found.setdefault(place, []).append((-p.numel(), name, within or clean(name)))
-    chosen = {}
+    chosen: dict[str, Matrix] = {}
     for place, _ in evenly([(place, nn.Identity()) for place in found])[:PLACES]:
         largest = sorted(found[place], key=lambda one: one[0])[:MATRICES]
         chosen |= {name: Matrix(place, within) for _, name, within in largest}

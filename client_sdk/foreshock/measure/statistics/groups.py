@@ -1,68 +1,116 @@
-"""Rewards and group numbers in; share of groups whose members all got the same reward out. No loop, no unique, no scatter.
+"""Rewards, verdicts and answers of groups in; of each group, in the place of its first member, what they come to out.
 
-Shape suffixes: N sequences, G groups, M members of one.
+No loop, no unique; groups of any sizes, with any integers for names. Everything is float64.
+
+Shape suffixes: B sequences, P numbers of samples, K quantities.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from . import masked
+from .tally import TINY
 
-TINY = torch.finfo(torch.float32).smallest_normal  # the least reward above zero
-YIELDS = ("zero_variance_groups", "zero_variance_all_high", "zero_variance_all_low")
+SAMPLES = (1, 2, 4, 8, 16, 32, 64)  # numbers k for pass@k
+SAMPLES_OF_NUMBERED = (1, 2, 4, 8)  # where nobody says how large the groups are
 
 
-def zero_variance(reward_N: Tensor, group: Tensor | int) -> Tensor:
-    """Shares of groups of two or more with max r = min r: all of them, those high, those low.
+def samples(size: int | None) -> tuple[int, ...]:
+    """The numbers k for which pass@k is told of groups of this size."""
+    return SAMPLES_OF_NUMBERED if size is None else tuple(k for k in SAMPLES if k <= size)
 
-    ``group`` numbers the group of each reward, by any integers, or is the size of groups that follow one another.
 
-    Equality is exact: the float32 deviation of identical rewards 0.1 is not zero. A group's common reward is *high*
-    when it lies in the upper half of the batch's range, bounds included; if all rewards of the batch are equal, when
-    it is above zero. A group with a reward that is not finite is not counted, nor is a group of one, which has no
-    variance to lose.
+def rewards(reward_B: Tensor) -> dict[str, Tensor]:
+    """``reward``, NaN where it is not finite; ``rewarded``, 1.0 where it is; ``ordered``, all of them, the NaN last."""
+    reward_B = reward_B + (reward_B - reward_B)  # an infinity becomes NaN
+    rewarded_B = (reward_B == reward_B).double()
+    return {"reward": reward_B, "rewarded": rewarded_B, "ordered": reward_B.sort().values}
+
+
+def middle(ordered_B: Tensor) -> Tensor:
+    """The least reward that is high: half-way between the lowest and the highest, or if these are equal the least above
+    zero."""
+    lowest, highest = ordered_B.select(0, 0), ordered_B.nan_to_num(-math.inf).amax()
+    return torch.lerp(lowest, highest, 0.5).masked_fill_(lowest == highest, TINY)
+
+
+def quantities(
+    given: Mapping[str, Tensor], group: Tensor | int, high: Tensor | None, samples_P: Tensor
+) -> dict[str, Tensor]:
+    """What readings of groups are made of, by name, [B] each; where an entry does not lead its group they mean nothing.
+
+    ``given``: ``asked``, all 1.0; ``reward`` as `rewards` has it, with ``high`` the least that is; ``correct``, 1.0 or 0.0;
+    ``answer``, an integer per sequence. ``group`` numbers the group of each, by any integers, or is the size of groups that
+    follow one another. ``samples_P`` are the numbers of samples less one, after -1.
+
+    Of a group: ``leads``, ``members``; of its rewards ``least``, ``most``, the deviation ``spread``, the sum ``differing``
+    of squared differences from one of them, which is exactly 0 when they are equal, how many are high, ``top``, and whether
+    all are ``sound``. Of what is correct, or where that is not given has a high reward: the number ``solved``, and for each
+    k the chance that none of k members is, less one, ``pass_k``. Of the answers ``unique``, how many differ, and
+    ``undecided``, the entropy of their shares.
     """
-    if reward_N.numel() == 0:
-        return reward_N.new_full((len(YIELDS),), math.nan, dtype=torch.float32)
-    reward_N = reward_N.float()
+    ones_B = given["asked"]
+    entries = {name: given[name] for name in ("reward", "correct") if name in given}
+    place_B = torch.arange(len(ones_B), device=ones_B.device)
     if isinstance(group, int):
-        first_G, counted_G, constant_G = _even(reward_N, group)
+        group_B = torch.div(place_B, group, rounding_mode="floor")
+        leader_B = group_B * group
     else:
-        first_G, counted_G, constant_G = _numbered(reward_N, group)
-    wrong_N = masked.finite(reward_N).logical_not()
-    largest = reward_N.masked_fill(wrong_N, -torch.inf).amax()
-    smallest = reward_N.masked_fill(wrong_N, torch.inf).amin()
-    middle = (0.5 * smallest + 0.5 * largest).masked_fill(largest == smallest, TINY)
-    high_G = first_G >= middle
-    rows_3G = torch.stack([constant_G, constant_G & high_G, constant_G > high_G]).float()
-    shares = masked.mean(rows_3G, counted_G, counted_G.sum())
-    return shares.masked_fill(2 * wrong_N.sum() > len(reward_N), math.nan)
+        group_B = group
+        number_B, order_B = group_B.sort()
+        leader_B = torch.searchsorted(number_B, number_B)
+        entries = {name: x_B.take(order_B) for name, x_B in entries.items()}
+    rows = {"members": ones_B}
+    reward_B = entries.get("reward")
+    if reward_B is not None and high is not None:
+        apart_B = reward_B - reward_B.take(leader_B)
+        rows |= {"top": (reward_B >= high).double(), "apart": apart_B, "differing": apart_B * apart_B}
+    rows |= {name: entries[name] for name in ("correct",) if name in entries}
+    stacked_KB = torch.stack(list(rows.values()))
+    empty_KB = torch.zeros_like(stacked_KB)
+    summed_KB = empty_KB.index_add(1, leader_B, stacked_KB)
+    found = dict(zip(rows, summed_KB.unbind(0), strict=True))
+    found["leads"] = (leader_B == place_B).double()
+    members_B = found["members"]
+    if reward_B is not None:
+        empty_B, differing_B = empty_KB.select(0, 0), found["differing"]
+        found["least"] = empty_B.scatter_reduce(0, leader_B, reward_B, "amin", include_self=False)
+        found["most"] = empty_B.scatter_reduce(0, leader_B, reward_B, "amax", include_self=False)
+        found["sound"] = (differing_B == differing_B).double()
+        mean_B, square_B = (summed_KB.narrow(0, 2, 2) / members_B).unbind(0)
+        found["spread"] = torch.addcmul(square_B, mean_B, mean_B, value=-1.0).clamp_min_(0.0).sqrt_()
+    if entries:
+        solved_B = found["solved"] = found["correct" if "correct" in found else "top"]
+        names = (f"pass_{k}" for k in samples(group if isinstance(group, int) else None))
+        found |= dict(zip(names, _passes(members_B, solved_B, samples_P).unbind(0), strict=True))
+    if "answer" in given:
+        found |= _answers(given["answer"], group_B, leader_B, members_B)
+    return found
 
 
-def _even(reward_N: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each group: a reward, 1.0 if it counts, whether its rewards are equal."""
-    reward_GM = reward_N.view(-1, size)
-    largest_G, smallest_G = reward_GM.amax(1), reward_GM.amin(1)
-    counted_G = masked.finite(largest_G - smallest_G).float()
-    return largest_G, counted_G if size > 1 else torch.zeros_like(counted_G), largest_G == smallest_G
+def _passes(members_B: Tensor, solved_B: Tensor, samples_P: Tensor) -> Tensor:
+    """C(n−c, k)/C(n, k) − 1 by ln Γ, [P − 1, B]; not a number where the group has fewer than k members."""
+    count_21B = torch.stack([members_B - solved_B, members_B]).unsqueeze(1)
+    ln_2PB = torch.lgamma(count_21B - samples_P.unsqueeze(1))
+    ln_2PB = ln_2PB.narrow(1, 0, 1) - ln_2PB.narrow(
+        1, 1, len(samples_P) - 1
+    )  # ln C(·, k), but for ln k! in both
+    return (ln_2PB.select(0, 0) - ln_2PB.select(0, 1)).expm1_()
 
 
-def _numbered(reward_N: Tensor, group_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The same with one entry per reward, of which the first of each group stands for it and the others do not count."""
-    group_N, order_N = group_N.sort(stable=True)
-    reward_N = reward_N.gather(0, order_N)
-    first_N = torch.searchsorted(group_N, group_N)
-    beyond_N = torch.searchsorted(group_N, group_N, right=True)
-    # How many members of one's own group are not finite, and how many differ from its first: sums up to its end less
-    # sums up to its beginning.
-    wrong_N = masked.finite(reward_N).logical_not()
-    flags_2N = torch.stack([wrong_N, reward_N != reward_N.gather(0, first_N)])
-    sums = torch.cat([flags_2N.new_zeros((2, 1), dtype=torch.int64), flags_2N.cumsum(1)], 1)
-    none_2N = sums.index_select(1, beyond_N) == sums.index_select(1, first_N)
-    sound_N, constant_N = none_2N.unbind(0)
-    leads_N = first_N == torch.arange(len(first_N), device=first_N.device)
-    return reward_N, (leads_N & (beyond_N - first_N >= 2) & sound_N).float(), constant_N
+def _answers(answer_B: Tensor, group_B: Tensor, leader_B: Tensor, members_B: Tensor) -> dict[str, Tensor]:
+    """How many answers of a group differ, and the entropy of their shares: ln n − Σ ln c / n, with c how many of the group
+    gave the same answer."""
+    answer_B, by_answer_B = answer_B.sort()
+    number_B, by_group_B = group_B.take(by_answer_B).sort(stable=True)
+    answer_B = answer_B.take(by_group_B)
+    begins_B = torch.cat([leader_B.new_ones(1), (answer_B.diff() != 0) | (number_B.diff() != 0)])
+    crowd_B = begins_B.cumsum(0) - 1
+    size_B = torch.zeros_like(members_B).index_add_(0, crowd_B, torch.ones_like(members_B))
+    pair_2B = torch.stack([begins_B.double(), size_B.take(crowd_B).log_()])
+    unique_B, shared_B = torch.zeros_like(pair_2B).index_add_(1, leader_B, pair_2B).unbind(0)
+    return {"unique": unique_B, "undecided": members_B.log() - shared_B / members_B}

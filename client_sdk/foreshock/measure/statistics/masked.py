@@ -37,12 +37,19 @@ def quantiles(x_N: Tensor, weight_N: Tensor, count: Tensor, levels_K: Tensor) ->
     """Quantiles of the entries of weight one, linear between ranks; NaN when there is none."""
     if x_N.numel() == 0:
         return torch.full_like(levels_K, math.nan)
-    ordered_N = x_N.masked_fill(weight_N == 0, math.inf).sort().values
-    rank_K = levels_K * (count - 1).clamp_min_(0.0)
-    low_K = rank_K.long()
-    ends_2K = ordered_N.take(torch.stack([low_K, rank_K.ceil().long()]))
-    floor_K, ceiling_K = ends_2K.unbind(0)
-    return torch.lerp(floor_K, ceiling_K, rank_K - low_K).masked_fill_(count == 0, math.nan)
+    ordered_N = x_N.masked_fill(weight_N == 0, math.nan).sort().values
+    rank_K = levels_K * (count - 1)
+    return between(ordered_N.take(neighbours(rank_K)), rank_K)
+
+
+def neighbours(rank_K: Tensor) -> Tensor:
+    """The whole ranks around each, [2, K]; both are 0 for those between -1 and 0, which is where quantiles of nothing lie."""
+    return torch.stack([rank_K, rank_K.ceil()]).long()
+
+
+def between(ends_2K: Tensor, rank_K: Tensor) -> Tensor:
+    """The values at ranks, linear between those at the whole ranks around them."""
+    return torch.lerp(ends_2K.select(0, 0), ends_2K.select(0, 1), rank_K.frac())
 
 
 def sample(weight_N: Tensor, uniform_N: Tensor, size: int) -> Tensor:

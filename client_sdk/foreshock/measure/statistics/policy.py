@@ -1,110 +1,220 @@
-"""Everything about one batch of a policy in one row: one logit pass, however many statistics read it.
+"""Everything about one batch of a policy in one row: one logit pass, one product per axis, however many readings there are.
 
-Shape suffixes: N tokens, V vocabulary, S sampled tokens or sequences.
+Shape suffixes: N tokens, V vocabulary, S sampled tokens, B sequences, Q quantities, C cells, R readings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from foreshock.series import SeriesSpec
 
-from . import groups, masked, signal, tokens
+from . import groups, linear, masked, signal, tally, tokens
+from .policy_readings import (
+    REWARD_PERCENTILES,
+    REWARDED,
+    SEQUENCES,
+    SOUND,
+    TOKENS,
+    Batch,
+    readings,
+)
 from .table import STATISTICS
+from .tally import Cell, Constant, Layout, Sum
 
-PLACE = "policy"  # of the counts; the entropies themselves are the run's, and have no place
-OTHERS = ("ref", "old")
-
-
-def series(given: Collection[str], *, grouped: bool = False) -> list[SeriesSpec]:
-    """What `measure` yields, in order, for inputs of these names."""
-    names = list(tokens.YIELDS)
-    counts = ["logits"]
-    if {"actions", "logprobs"} & set(given):
-        names += signal.COVARIANCE if "advantages" in given else ()
-        names += signal.divergences([name for name in OTHERS if f"{name}_logprobs" in given])
-    if "advantages" in given:
-        names.append("advantage_std")
-    if "rewards" in given:
-        names += ["reward_mean", "reward_std"]
-        names += groups.YIELDS if grouped or "groups" in given else ()
-    if {"advantages", "rewards"} & set(given) or _told(given):
-        counts.append("signal")
-    return [STATISTICS[name].series() for name in names] + [
-        STATISTICS["nonfinite_count"].series(PLACE, {"tensor": tensor}) for tensor in counts
-    ]
+# The given tensors of one number per token (or per sequence, whose tokens it is then of), and what `signal` calls them.
+PER_TOKEN = {
+    "logprobs": "logp",
+    "advantages": "advantages",
+    "old_logprobs": "old",
+    "ref_logprobs": "ref",
+    "rollout_logprobs": "rollout",
+    "turns": "turns",
+    "outcome": "outcome",
+    "sources": "sources",
+}
+MEASURED, REWARDS = Sum(TOKENS, "asked", SOUND), Sum(SEQUENCES, "asked", REWARDED)  # how many there are
 
 
-def _told(given: Collection[str]) -> list[str]:
-    """The other policies that the taken tokens can be compared with."""
-    taken = {"actions", "logprobs"} & set(given)
-    return [name for name in OTHERS if taken and f"{name}_logprobs" in given]
+@dataclass(frozen=True)
+class Head:
+    """How hidden states become logits, but for the tensors."""
+
+    scale: float = 1.0  # one over the temperature
+    softcap: float | None = None
 
 
-def measure(given: Mapping[str, Tensor], tokens_at_most: int, group: int | None = None) -> Tensor:
-    """One float32 row in the order of `series`.
+@dataclass(frozen=True)
+class Inputs:
+    """What is given, and how much of it is measured."""
 
-    ``logits`` [N, V] or [sequences, tokens, V]; ``valid`` [N]; ``levels``, the quantiles of `tokens.LEVELS`. Per token
-    ``actions``, ``logprobs``, ``old_logprobs``, ``ref_logprobs``; ``advantages`` per token, or per sequence when their
-    number divides that of the tokens; ``rewards`` and ``groups`` per sequence, or ``group``, the size of each group. With
-    ``uniform`` [N], that many random numbers, at most ``tokens_at_most`` of the tokens are measured.
+    batch: Batch
+    vocabulary: int
+    tokens_at_most: int
+    head: Head = Head()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured of such a batch, decided once."""
+
+    inputs: Inputs
+    layout: Layout
+    extremes: tuple[str, ...]
+    series: tuple[SeriesSpec, ...]
+    constants: Mapping[str, Constant] = field(repr=False)  # to be on the device, by these names
+
+
+def plan(inputs: Inputs) -> Plan:
+    """The readings of such batches and how to take them."""
+    wanted = readings(inputs.batch, inputs.vocabulary)
+    terms = {term for reading in wanted for term in reading.terms()}
+    extremes = tuple(name for name in signal.EXTREME if Cell(f"{name}_top") in terms)
+    layout = tally.layout(wanted, [(TOKENS, name) for name in ("valid", *extremes)] if extremes else ())
+    levels = [(percent / 100, 0) for percent in tokens.PERCENTILES]
+    levels += [(percent / 100, 1) for percent in REWARD_PERCENTILES if inputs.batch.has("rewards")]
+    counts = (-1.0, *(k - 1.0 for k in groups.samples(inputs.batch.group)))
+    constants: dict[str, Constant] = {
+        **layout.constants,
+        "levels": (tuple(level for level, _ in levels), (len(levels),), torch.float64),
+        "of": (tuple(of for _, of in levels), (len(levels),), torch.int64),
+        "samples": (counts, (len(counts),), torch.float64),
+        "one": ((1.0,), (1,), torch.float64),
+    }
+    moved = STATISTICS["entropy_change_measured"].series()
+    return Plan(inputs, layout, extremes, (*layout.series, moved), constants)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known of the tokens measured: `signal.quantities` by name; and which tokens these are, None: all of them."""
+
+    tokens: Mapping[str, Tensor]
+    rows: Tensor | None
+
+
+def see(given: Mapping[str, Tensor], plan: Plan) -> Seen:
+    """Read the scores.
+
+    ``logits`` [N, V] or [sequences, tokens, V], or ``hidden`` with D in place of V, ``head`` [V, D] and perhaps ``bias`` [V];
+    ``ref_logits`` like the logits; ``valid`` [N]; ``actions`` [N]; those of `PER_TOKEN` per token, or per sequence of equal
+    length; ``rewards``, ``correct``, ``answers`` and ``groups`` per sequence; ``before`` [1], the last mean entropy. With
+    ``uniform`` [N], that many random numbers, no more tokens are measured than the plan allows. None of these is empty.
     """
-    logits, weight_N = given["logits"], given["valid"].float()
-    everyone_N = weight_N
-    per_token = {name: given[name] for name in ("logprobs", "old_logprobs", "ref_logprobs") if name in given}
-    if "actions" in given and "logprobs" not in given:
-        per_token["chosen"] = signal.chosen(logits, given["actions"])
-    advantage = given.get("advantages")
-    if advantage is not None:
-        each = len(everyone_N) // max(len(advantage), 1)
-        per_token["advantages"] = (
-            advantage.unsqueeze(1).expand(-1, each).reshape(-1) if each > 1 else advantage
-        )
-    rows_S = None
-    if "uniform" in given and tokens_at_most < len(everyone_N):
-        rows_S = masked.sample(weight_N, given["uniform"], tokens_at_most)
-        weight_N = weight_N.index_select(0, rows_S)
-        per_token = {name: value.index_select(0, rows_S) for name, value in per_token.items()}
-    per_token = {name: value.float() for name, value in per_token.items()}
-
-    scanned = tokens.scan(logits, rows_S)
-    values, bad_logits = tokens.policy(scanned, weight_N, logits.shape[-1], given["levels"])
-    parts, wrong = [values], []
-    logp_N = (
-        per_token["chosen"] - scanned.select(0, 3) if "chosen" in per_token else per_token.get("logprobs")
+    names = ["valid", *(name for name in PER_TOKEN if name in given)]
+    stacked_QN, rows_S = _per_token([given[name] for name in names]), None
+    if "uniform" in given and plan.inputs.tokens_at_most < stacked_QN.shape[1]:
+        rows_S = masked.sample(given["valid"], given["uniform"], plan.inputs.tokens_at_most)
+        stacked_QN = stacked_QN.index_select(1, rows_S)
+    raw = dict(
+        zip((PER_TOKEN.get(name, "asked") for name in names), stacked_QN.double().unbind(0), strict=True)
     )
-    if logp_N is not None:
-        others = {name: per_token[f"{name}_logprobs"] for name in _told(given)}
-        if others or advantage is not None:
-            values, left_out = signal.tokens(logp_N, per_token.get("advantages"), others, weight_N)
-            parts.append(values)
-            # A token whose logits are bad has no ln π either: it has been counted as what it is.
-            wrong.append(left_out - bad_logits if "chosen" in per_token else left_out)
-    values_of, left_out_of = _of_sequences(given, everyone_N)
-    parts += values_of
-    wrong += [count for name, count in left_out_of.items() if name == "rewards" or logp_N is None]
-    if "rewards" in given and (group is not None or "groups" in given):
-        parts.append(groups.zero_variance(given["rewards"], given["groups"] if group is None else group))
-    parts.append(bad_logits)
-    if wrong:
-        parts.append(torch.cat(wrong).sum(0, keepdim=True))
-    return torch.cat(parts)
+    scanned_FN = _scan(given, plan, rows_S).double()
+    if plan.inputs.batch.taken and "logp" not in raw:
+        raw["logp"] = scanned_FN.select(0, -1)
+    if "ref_logits" in given:
+        exact_N = tokens.divergence(given["logits"], given["ref_logits"], rows_S)
+        raw["exact"] = exact_N.clamp_max(signal.CLAMP).double()
+    if "sources" in raw:
+        raw["strength"] = raw["advantages"].abs()
+    return Seen(signal.quantities(raw, scanned_FN), rows_S)
 
 
-def _of_sequences(given: Mapping[str, Tensor], everyone_N: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
-    """Deviation of the advantages, mean and deviation of the rewards; and how many of each were left out, [1]."""
-    names = [name for name in ("advantages", "rewards") if name in given]
-    found = {name: given[name].float() for name in names}
-    if len(names) == 2 and found["advantages"].shape == found["rewards"].shape:
-        values, left_out = signal.spread(torch.stack(list(found.values())), torch.ones_like(found["rewards"]))
-        parts = [values.reshape(-1).narrow(0, 2, 1), values.t().reshape(-1).narrow(0, 2, 2)]
-        return parts, dict(zip(names, left_out.unsqueeze(1).unbind(0), strict=True))
-    parts, left = [], {}
-    for name, x in found.items():
-        per_token = name == "advantages" and x.shape == everyone_N.shape
-        values, left[name] = signal.spread(x.unsqueeze(0), everyone_N if per_token else torch.ones_like(x))
-        parts.append(values.reshape(-1) if name == "rewards" else values.reshape(-1).narrow(0, 1, 1))
-    return parts, left
+def measure(given: Mapping[str, Tensor], plan: Plan, constants: Mapping[str, Tensor], seen: Seen) -> Tensor:
+    """The readings of the plan, float32, in order, of what has been seen of these tensors."""
+    layout, found = plan.layout, {TOKENS: seen.tokens}
+    if SEQUENCES in layout.quantities:
+        found[SEQUENCES] = _sequences(given, plan, constants, seen)
+    x_QN = tally.rows(layout, found)
+    sums_C = tally.sums(layout, x_QN, constants)
+    quantiles_K = _quantiles(plan, found, sums_C, constants)
+    cells = {"one": constants["one"].select(0, 0), **_extremes(plan, found, x_QN)}
+    own = torch.stack([cells[name] for name in layout.cells[len(quantiles_K) :]])
+    row_R = tally.read(torch.cat([sums_C, quantiles_K, own]), constants)
+    return torch.cat([row_R, row_R.narrow(0, 0, 1) - given["before"]])
+
+
+def _per_token(rows: list[Tensor]) -> Tensor:
+    """What is given per token, or per sequence for each of its tokens, one row each: [Q, N]."""
+    count, sequences = len(rows[0]), min(len(row) for row in rows)
+    if sequences < count:
+        shape = (sequences, count // sequences)
+        rows = [row.view(shape) if len(row) == count else row.unsqueeze(1).expand(shape) for row in rows]
+    return torch.stack(rows).view(len(rows), count)
+
+
+def _scan(given: Mapping[str, Tensor], plan: Plan, rows_S: Tensor | None) -> Tensor:
+    """What `tokens.scan` finds, with the squares where a signal is to be had of them, and last ln π where it has to be."""
+    actions = given.get("actions") if "logprobs" not in given else None
+    if actions is not None and rows_S is not None:
+        actions = actions.index_select(0, rows_S)
+    squares, head = plan.inputs.batch.judged, plan.inputs.head
+    if "hidden" not in given:
+        return tokens.scan(given["logits"], rows_S, squares=squares, actions=actions)
+    return linear.scan(
+        given["hidden"],
+        given["head"],
+        rows_S,
+        bias=given.get("bias"),
+        scale=head.scale,
+        softcap=head.softcap,
+        squares=squares,
+        actions=actions,
+    )
+
+
+def _sequences(
+    given: Mapping[str, Tensor], plan: Plan, constants: Mapping[str, Tensor], seen: Seen
+) -> dict[str, Tensor]:
+    """What there is to compare and sum of sequences and of groups."""
+    batch = plan.inputs.batch
+    found = {name: given[name].double() for name in ("correct",) if name in given}
+    if batch.ratios:
+        shape = given["logits" if "logits" in given else "hidden"].shape[:2]
+        found["ratio"] = signal.ratios(seen.tokens["old_k1"], seen.tokens["valid"], seen.rows, shape)
+    if "answers" in given:
+        found["answer"] = given["answers"]
+    high = None
+    if "rewards" in given:
+        found |= groups.rewards(given["rewards"].double())
+        if batch.grouped:
+            high = groups.middle(found["ordered"])
+    found["asked"] = torch.ones_like(next(iter(found.values())), dtype=torch.float64)
+    if batch.grouped:
+        group = given["groups"] if batch.group is None else batch.group
+        found |= groups.quantities(found, group, high, constants["samples"])
+    return found
+
+
+def _quantiles(
+    plan: Plan, found: Mapping[str, Mapping[str, Tensor]], sums_C: Tensor, constants: Mapping[str, Tensor]
+) -> Tensor:
+    """Quantiles of the entropies, and of the rewards where given, linear between ranks; NaN of none."""
+    asked_N, entropy_N = found[TOKENS]["asked"], found[TOKENS]["entropy"]
+    ordered_N = entropy_N.masked_fill(asked_N == 0, math.nan).sort().values
+    count = sums_C.select(0, plan.layout.where[MEASURED])
+    if not plan.inputs.batch.has("rewards"):
+        rank_K = constants["levels"] * (count - 1.0)
+        return masked.between(ordered_N.take(masked.neighbours(rank_K)), rank_K)
+    both_2 = torch.stack([count, sums_C.select(0, plan.layout.where[REWARDS])])
+    rank_K = constants["levels"] * (both_2.take(constants["of"]) - 1.0)
+    of_entropies, of_rewards = masked.neighbours(rank_K).split(
+        [len(tokens.PERCENTILES), len(REWARD_PERCENTILES)], 1
+    )
+    ends = [ordered_N.take(of_entropies), found[SEQUENCES]["ordered"].take(of_rewards)]
+    return masked.between(torch.cat(ends, 1), rank_K)
+
+
+def _extremes(plan: Plan, found: Mapping[str, Mapping[str, Tensor]], x_QN: Tensor) -> dict[str, Tensor]:
+    """The cells that are a largest value."""
+    count = len(found[TOKENS]["asked"])
+    largest = signal.extremes(plan.extremes, x_QN.narrow(1, 0, count))
+    cells = {f"{name}_top": value for name, value in largest.items()}
+    if plan.inputs.batch.ratios:
+        cells["sequence_ratio_top"] = found[SEQUENCES]["ratio"].amax()
+    return cells

@@ -1,0 +1,339 @@
+"""What is given of a policy's batch in; the readings that it allows, in their order, out. Runs once, on the host.
+
+A reading names the tokens it is about by facts of their quantities: `signal.quantities` and `groups.quantities` say what
+these are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from foreshock.series import SeriesSpec
+
+from . import groups, tokens
+from .table import STATISTICS
+from .tally import TINY, Cell, Fact, Reading, Subset, Sum, above, upto
+
+PLACE = "policy"  # of the counts; the readings themselves are the run's, and have no place
+TOKENS, SEQUENCES = "tokens", "sequences"
+SPARK = math.log(0.1)  # a token less likely than that
+MASTERED = math.log(0.99)  # UloRL, arXiv:2507.19766
+BUCKETS = {
+    "below-0.01": (0.0, 0.01),
+    "0.01-0.1": (0.01, 0.1),
+    "0.1-0.9": (0.1, 0.9),
+    "above-0.9": (0.9, 1.0),
+}
+TURNS = 8
+REWARD_PERCENTILES = (10, 50, 90)
+FAR = 0.5  # nats between rollout and trainer
+
+ASKED, FINITE, VALID = above("asked", 0.5), above("finite", 0.5), (above("valid", 0.5),)
+SOUND = (ASKED, FINITE)
+CERTAIN = 0.99
+GOOD, BAD = above("advantages"), upto("advantages", -TINY)
+SIDES = {"positive": GOOD, "negative": BAD}
+QUADRANTS = {
+    (likely, sign): (side, fact)
+    for likely, side in (("low", upto("margin")), ("high", above("margin")))
+    for sign, fact in SIDES.items()
+}  # less or more likely than its own distribution is on average, ln π against −H
+REWARDED = (above("rewarded", 0.5),)
+LEADS, SEVERAL, ALIKE = above("leads", 0.5), above("members", 1.5), upto("differing")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Where the surrogate objective stops following the ratio of new to old: beyond 1 − low and 1 + high, and beyond ``dual``
+    at tokens with a negative advantage."""
+
+    low: float = 0.2
+    high: float = 0.2
+    dual: float = 3.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is given: the names of the tensors, and what else decides which readings there are."""
+
+    names: frozenset[str]
+    group: int | None = None  # the size of the groups, where they follow one another
+    sequences: bool = False  # the tokens come as sequences: one can tell which is whose
+    sources: tuple[str, ...] = ()
+    clip: Clip = Clip()
+
+    def has(self, *names: str) -> bool:
+        """Whether all of these are given."""
+        return self.names.issuperset(names)
+
+    @property
+    def taken(self) -> bool:
+        """Whether ln π of the tokens taken can be known."""
+        return self.has("actions") or self.has("logprobs")
+
+    @property
+    def judged(self) -> bool:
+        """Whether the signal of each of them can be."""
+        return self.taken and self.has("advantages")
+
+    @property
+    def grouped(self) -> bool:
+        """Whether it is known which sequences belong together."""
+        return self.group is not None or self.has("groups")
+
+    @property
+    def ratios(self) -> bool:
+        """Whether the importance ratios of whole sequences can be had: of those that what else is per sequence is of."""
+        other = {"rewards", "correct", "answers"} & self.names
+        return (
+            self.sequences and self.taken and self.has("old_logprobs") and (self.has("outcome") or not other)
+        )
+
+
+def readings(batch: Batch, vocabulary: int) -> list[Reading]:
+    """All that are possible but one, the mean entropy first."""
+    return [
+        *_entropies(vocabulary),
+        *_divergences(batch),
+        *_advantages(batch),
+        *_rewards(batch),
+        *_changes(batch),
+        *_parts(batch),
+        *_clipping(batch),
+        *_rare(batch),
+        *_ratios(batch),
+        *_groups(batch),
+        *_counts(batch),
+    ]
+
+
+# -- tokens ------------------------------------------------------------------------------------------------------------
+
+
+def _entropies(vocabulary: int) -> Iterator[Reading]:
+    for name, quantity in (
+        ("policy_entropy", "entropy"),
+        ("policy_varentropy", "varentropy"),
+        ("policy_top1", "top1"),
+        ("policy_lse", "lse"),
+    ):
+        yield _mean(name, quantity, base=SOUND)
+    yield _share("policy_top1_above_99", above("top1", CERTAIN), base=SOUND)
+    for percent in tokens.PERCENTILES:
+        name = f"policy_entropy_p{percent:02d}"
+        yield Reading(_spec(name), Cell(name), **_checked(SOUND))
+    most = math.log(vocabulary) if vocabulary > 1 else math.nan
+    yield _mean("policy_entropy_normalized", "entropy", base=SOUND, scale=1.0 / most)
+
+
+def _divergences(batch: Batch) -> Iterator[Reading]:
+    if batch.judged:
+        yield _mean("policy_cov", "product")
+        yield _share("policy_cov_above_1", above("product", 1.0))
+        yield _share("policy_cov_above_5", above("product", 5.0))
+    told = [name for name in ("ref", "old") if batch.taken and batch.has(f"{name}_logprobs")]
+    for k in ("k1", "k3"):
+        for name in told:
+            yield _mean(f"kl_{name}_{k}", f"{name}_{k}")
+    if "ref" in told:
+        yield _mean("kl_ref_k2", "ref_k1", squared=True, scale=0.5)
+    if batch.has("ref_logits"):
+        yield _mean("kl_ref_exact", "exact")
+
+
+def _advantages(batch: Batch) -> Iterator[Reading]:
+    if not batch.has("advantages"):
+        return
+    yield _mean("advantage_std", "advantages", how="deviation")
+    yield _share("advantage_positive", GOOD)
+    yield _share("advantage_zero", above("advantages", -TINY), upto("advantages"))
+    for number, source in enumerate(batch.sources):
+        yield _within("advantage_source", "strength", *VALID, *_is("sources", number), source=source)
+
+
+def _changes(batch: Batch) -> Iterator[Reading]:
+    if not batch.judged:
+        return
+    yield _mean("entropy_change_predicted", "change")
+    yield _mean("entropy_change_raising", "change", above("change"))
+    yield _mean("entropy_change_lowering", "change", upto("change"))
+    for (likely, sign), facts in QUADRANTS.items():
+        yield _mean("entropy_change_cell", "change", *facts, probability=likely, advantage=sign)
+    yield Reading(_spec("policy_cov_top"), Cell("rise_top"), _sum("rise", *VALID), **_checked(VALID))
+
+
+def _parts(batch: Batch) -> Iterator[Reading]:
+    def part(*facts: Fact, **labels: str) -> Reading:
+        return _within("policy_entropy_part", "entropy", *facts, **labels)
+
+    if batch.has("advantages"):
+        yield from (part(*VALID, fact, advantage=sign) for sign, fact in SIDES.items())
+    if batch.has("outcome"):
+        least = 0.5 if batch.has("correct") else 0.0
+        yield part(*SOUND, above("outcome", least), outcome="right")
+        yield part(*SOUND, upto("outcome", least), outcome="wrong")
+    if batch.has("turns"):
+        for turn in range(TURNS - 1):
+            yield part(*SOUND, *_is("turns", turn), turn=str(turn))
+        yield part(*SOUND, above("turns", TURNS - 1.5), turn="later")
+
+
+def _clipping(batch: Batch) -> Iterator[Reading]:
+    if not (batch.judged and batch.has("old_logprobs")):
+        return
+    beyond = above("old_k1", math.log1p(batch.clip.high))
+    below = upto("old_k1", math.log1p(-batch.clip.low) if batch.clip.low < 1 else -math.inf)
+    yield _share("clip_high", GOOD, beyond)
+    yield _share("clip_low", BAD, below)
+    yield _share("clip_dual", BAD, above("old_k1", math.log(batch.clip.dual)))
+    for (likely, sign), facts in QUADRANTS.items():
+        for side, fact in (("high", beyond), ("low", below)):
+            yield _share("clip_cell", *facts, fact, probability=likely, advantage=sign, side=side)
+    for name, (least, most) in BUCKETS.items():
+        bounds = [above("old", math.log(least))] if least else []
+        bounds += [upto("old", math.log(most))] if most < 1 else []
+        yield _share("clip_bucket", GOOD, beyond, *bounds, old=name, side="high")
+        yield _share("clip_bucket", BAD, below, *bounds, old=name, side="low")
+
+
+def _rare(batch: Batch) -> Iterator[Reading]:
+    if not batch.taken:
+        return
+    rare = (upto("logp", SPARK), above("worth", -TINY))
+    yield _share("spark_share", *rare)
+    yield Reading(_spec("spark_count"), _sum("asked", *VALID, *rare), **_checked(VALID))
+    yield _share("noise_share", upto("worth", -TINY))
+    if batch.judged:
+        yield _within("spark_advantage", "advantages", *VALID, *rare)
+        mastered = _sum("asked", *VALID, GOOD, above("logp", MASTERED))
+        yield Reading(_spec("mastered_positive"), mastered, _sum("asked", *VALID, GOOD), **_checked(VALID))
+
+
+def _ratios(batch: Batch) -> Iterator[Reading]:
+    if batch.taken and batch.has("old_logprobs"):
+        yield _mean("importance_ess", "ratio", how="concentration")
+        yield _mean("importance_ratio_mean", "ratio")
+        yield Reading(_spec("importance_ratio_max"), Cell("ratio_top"), **_checked(VALID))
+    if batch.ratios:
+        has = above("ratio")
+        total, size = (_sum(quantity, has, axis=SEQUENCES) for quantity in ("ratio", "asked"))
+        yield Reading(_spec("sequence_ratio_mean"), total, size, **_checked(VALID))
+        yield Reading(_spec("sequence_ratio_max"), Cell("sequence_ratio_top"), **_checked(VALID))
+    if batch.taken and batch.has("rollout_logprobs"):
+        yield _mean("mismatch_k3", "rollout_k3")
+        yield Reading(_spec("mismatch_max"), Cell("gap_top"), **_checked(VALID))
+        yield _share("mismatch_far", above("gap", FAR))
+
+
+# -- sequences ---------------------------------------------------------------------------------------------------------
+
+
+def _rewards(batch: Batch) -> Iterator[Reading]:
+    if not batch.has("rewards"):
+        return
+    checked = _checked(REWARDED, SEQUENCES)
+    total, size = _sum("reward", *REWARDED, axis=SEQUENCES), _sum("asked", *REWARDED, axis=SEQUENCES)
+    yield Reading(_spec("reward_mean"), total, size, **checked)
+    yield Reading(_spec("reward_std"), total, size, how="deviation", **checked)
+    if batch.grouped:
+        counted = (LEADS, SEVERAL, above("sound", 0.5))
+        high = above("top", 0.5)
+        number = _sum("asked", *counted, axis=SEQUENCES)
+        for name, facts in (
+            ("zero_variance_groups", (ALIKE,)),
+            ("zero_variance_all_high", (ALIKE, high)),
+            ("zero_variance_all_low", (ALIKE, _not(high))),
+        ):
+            yield Reading(_spec(name), _sum("asked", *counted, *facts, axis=SEQUENCES), number, **checked)
+        for name, quantity in (("std", "spread"), ("max", "most"), ("min", "least")):
+            total = _sum(quantity, *counted, axis=SEQUENCES)
+            yield Reading(_spec(f"group_reward_{name}"), total, number, **checked)
+    for percent in REWARD_PERCENTILES:
+        name = f"reward_p{percent}"
+        yield Reading(_spec(name), Cell(name), **checked)
+
+
+def _groups(batch: Batch) -> Iterator[Reading]:
+    if not batch.grouped:
+        return
+    if batch.has("correct") or batch.has("rewards"):
+        judged = (LEADS,) if batch.has("correct") else (LEADS, above("sound", 0.5))
+        for k in groups.samples(batch.group):
+            enough = (*judged, above("members", k - 0.5))
+            total, number = (_sum(quantity, *enough, axis=SEQUENCES) for quantity in (f"pass_{k}", "asked"))
+            yield Reading(_spec("pass_at", k=str(k)), total, number, scale=-1.0)
+        solved = _sum("asked", *judged, above("solved", 0.5), axis=SEQUENCES)
+        yield Reading(_spec("solved_by_any"), solved, _sum("asked", *judged, axis=SEQUENCES))
+    if batch.has("answers"):
+        number = _sum("asked", LEADS, SEVERAL, axis=SEQUENCES)
+        for name, quantity in (("unique_answers", "unique"), ("answer_entropy", "undecided")):
+            yield Reading(_spec(name), _sum(quantity, LEADS, SEVERAL, axis=SEQUENCES), number)
+
+
+def _counts(batch: Batch) -> Iterator[Reading]:
+    def lost(tensor: str, *facts: Fact, axis: str = TOKENS) -> Reading:
+        spec = STATISTICS["nonfinite_count"].series(PLACE, {"tensor": tensor})
+        return Reading(spec, _sum("asked", *facts, axis=axis))
+
+    yield Reading(_spec("policy_tokens"), _sum("asked", *SOUND))
+    if batch.has("rewards"):
+        yield Reading(_spec("policy_sequences"), _sum("asked", *REWARDED, axis=SEQUENCES))
+    yield lost("logits", ASKED, _not(FINITE))
+    if batch.taken or batch.has("advantages") or batch.has("ref_logits"):
+        yield lost("signal", *SOUND, _not(*VALID))
+    if batch.has("rewards"):
+        yield lost("rewards", _not(*REWARDED), axis=SEQUENCES)
+
+
+# -- shorthand ---------------------------------------------------------------------------------------------------------
+
+
+def _spec(name: str, **labels: str) -> SeriesSpec:
+    return STATISTICS[name].series("", labels)
+
+
+def _sum(quantity: str, *over: Fact, axis: str = TOKENS, squared: bool = False) -> Sum:
+    return Sum(axis, quantity, over, squared)
+
+
+def _checked(base: Subset, axis: str = TOKENS) -> dict[str, Sum]:
+    """NaN when fewer than half of the entries are so."""
+    return {"sound": _sum("asked", *base, axis=axis), "asked": _sum("asked", axis=axis)}
+
+
+def _mean(
+    name: str,
+    quantity: str,
+    *facts: Fact,
+    base: Subset = VALID,
+    how: Literal["mean", "deviation", "concentration"] = "mean",
+    squared: bool = False,
+    scale: float = 1.0,
+    **labels: str,
+) -> Reading:
+    """What the tokens of which these facts are true contribute to the mean over all of ``base``."""
+    total = _sum(quantity, *base, *facts, squared=squared)
+    size = _sum("asked", *base)
+    return Reading(_spec(name, **labels), total, size, how=how, scale=scale, **_checked(base))
+
+
+def _share(name: str, *facts: Fact, base: Subset = VALID, **labels: str) -> Reading:
+    """How many of these that are."""
+    return _mean(name, "asked", *facts, base=base, **labels)
+
+
+def _within(name: str, quantity: str, *facts: Fact, **labels: str) -> Reading:
+    """The mean over those tokens alone."""
+    return Reading(_spec(name, **labels), _sum(quantity, *facts), _sum("asked", *facts))
+
+
+def _is(quantity: str, number: int) -> Subset:
+    """An integer quantity has this value."""
+    return above(quantity, number - 0.5), upto(quantity, number + 0.5)
+
+
+def _not(fact: Fact) -> Fact:
+    return Fact(fact.quantity, fact.threshold, not fact.holds)

@@ -425,6 +425,30 @@ def test_groups_with_other_constants_are_left_out_of_adam_s_row(recorded: Record
     assert "adam_rms{place=6}" not in values
 
 
+def test_a_compiled_optimizer_step_is_read_and_computes_the_same(recorded: Recorded) -> None:
+    def train(watched: Recorded | None) -> tuple[list[Tensor], list[set[str]]]:
+        torch._dynamo.reset()
+        model = seeded(lambda: feedforward.mlp(0.0))
+        optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+        if watched is not None:
+            watched.instruments.watch(model)
+        compiled = torch.compile(lambda: optimizer.step(), backend="eager")
+        seen = []
+        for _ in range(3):
+            optimizer.zero_grad()
+            loss_of(model(feedforward.features())).backward()
+            compiled()
+            if watched is not None:
+                seen.append({key.partition("{")[0] for key in watched.step()})
+        return [p.detach().clone() for p in model.parameters()], seen
+
+    plain, _ = train(None)
+    weights, seen = train(recorded)
+    assert all(torch.equal(a, b) for a, b in zip(weights, plain, strict=True))
+    assert all({"gradient_norm", "update_ratio", "gradient_max"} <= keys for keys in seen)
+    assert "adam_rms" in seen[-1]
+
+
 @pytest.mark.usefixtures("lenient")
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_reader_that_fails_is_left_out_and_the_others_go_on(

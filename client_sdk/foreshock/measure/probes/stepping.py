@@ -5,6 +5,7 @@ One pair of hooks per model serves every reader: what is looked up once, is not 
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,6 +61,7 @@ class Steps:
         self._places: dict[str, str] = {}  # of the parameters, by name
         self._known = WeakTensorKeyDictionary()  # parameters -> whether they are the model's
         self._weighing: dict[object, sketch.Weighing] = {}
+        self._disabled: dict[str, Callable[[Optimizer], None]] = {}
         self._order: list[int] = []  # of the optimizers, as they first stepped
 
     def attach(self, reader: Reader, sites: Sites) -> Attached:
@@ -124,8 +126,22 @@ class Steps:
         return self._model()
 
     def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self._uncompiled(self._read)(optimizer)
+
+    def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self._uncompiled(self._finish)(optimizer)
+
+    def _uncompiled(self, function: Callable[[Optimizer], None]) -> Callable[[Optimizer], None]:
+        """The function as a compiled optimizer step must call it: an optimizer breaks the graph anyway, and so do we."""
+        if "torch._dynamo" not in sys.modules:  # nothing is compiled; it takes long to import
+            return function
+        if function.__name__ not in self._disabled:
+            self._disabled[function.__name__] = torch.compiler.disable(function)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return self._disabled[function.__name__]
+
+    def _read(self, optimizer: Optimizer) -> None:
         sites = self._sites
-        if sites is None or sites.clock.closed or torch.compiler.is_compiling():
+        if sites is None or sites.clock.closed:
             return
         due = [reader for reader in self._readers if reader.due(sites, optimizer)]
         if not due:
@@ -142,9 +158,7 @@ class Steps:
                         found += [] if after is None else [(reader, after)]
             self._afterwards[id(optimizer)] = found
 
-    def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if torch.compiler.is_compiling():
-            return
+    def _finish(self, optimizer: Optimizer) -> None:
         afterwards = self._afterwards.pop(id(optimizer), None)
         sites = self._sites
         if not afterwards or sites is None or sites.clock.closed:

@@ -88,11 +88,11 @@ def _show_openness(sites: Sites, measure: Any, key: tuple[object, ...], tensors:
     seen, measure.seen = measure.seen, None
     if seen is None or not sites.awaits("diversity"):
         return
-    (tokens, rows), row = (seen[0].tokens, seen[0].rows), seen[1]
-    given = {name: tensors[name] for name in ("logits", "hidden", "head", "bias") if name in tensors}
-    given |= {"entropy": tokens["entropy"], "asked": tokens["asked"], "row": row}
-    if rows is not None:
-        given["rows"] = rows
+    what, row = seen
+    given = {"entropy": what.tokens["entropy"], "asked": what.tokens["asked"], "row": row}
+    given |= {name: tensors[name] for name in ("logits", "hidden", "head", "bias") if name in tensors}
+    if what.rows is not None:
+        given["rows"] = what.rows
     opened = _Openness(measure.inputs, tuple(given), row.device)
     site = sites.site(("openness", *key), "policy", "diversity", opened.specs, opened, row.device)
     sites.show(site, list(given.values()))

@@ -136,7 +136,7 @@ def _scores(
         flat["bias"] = _tensor("bias", bias)
         if bias.shape != head.shape[:1]:
             raise ValueError(
-                f"bias has shape {_shape(bias)}; pass one number per row of head, {_shape(head[:, 0])}"
+                f"bias has shape {_shape(bias)}; pass one number per row of head, [{head.shape[0]}]"
             )
     return hidden, flat, hidden.shape[:-1]
 
@@ -230,5 +230,5 @@ def _per_token(name: str, value: Tensor, covered: torch.Size, *, or_sequence: bo
     raise ValueError(f"{name} has shape {_shape(value)}, but the logits cover {_shape(covered)} tokens{hint}")
 
 
-def _shape(value: Tensor | torch.Size) -> str:
+def _shape(value: Tensor | tuple[int, ...]) -> str:
     return str(list(value.shape if isinstance(value, Tensor) else value))

@@ -203,8 +203,10 @@ def _quantiles(
         return masked.between(ordered_N.take(masked.neighbours(rank_K)), rank_K)
     both_2 = torch.stack([count, sums_C.select(0, plan.layout.where[REWARDS])])
     rank_K = constants["levels"] * (both_2.take(constants["of"]) - 1.0)
-    of_entropies, of_rewards = masked.neighbours(rank_K).split(
-        [len(tokens.PERCENTILES), len(REWARD_PERCENTILES)], 1
+    places_2K, first = masked.neighbours(rank_K), len(tokens.PERCENTILES)
+    of_entropies, of_rewards = (
+        places_2K.narrow(1, 0, first),
+        places_2K.narrow(1, first, len(REWARD_PERCENTILES)),
     )
     ends = [ordered_N.take(of_entropies), found[SEQUENCES]["ordered"].take(of_rewards)]
     return masked.between(torch.cat(ends, 1), rank_K)

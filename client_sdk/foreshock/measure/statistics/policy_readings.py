@@ -9,13 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 from foreshock.series import SeriesSpec
 
 from . import groups, tokens
 from .table import STATISTICS
-from .tally import TINY, Cell, Fact, Reading, Subset, Sum, above, upto
+from .tally import TINY, Cell, Fact, How, Reading, Subset, Sum, above, upto
 
 PLACE = "policy"  # of the counts; the readings themselves are the run's, and have no place
 TOKENS, SEQUENCES = "tokens", "sequences"
@@ -124,7 +123,7 @@ def _entropies(vocabulary: int) -> Iterator[Reading]:
     yield _share("policy_top1_above_99", above("top1", CERTAIN), base=SOUND)
     for percent in tokens.PERCENTILES:
         name = f"policy_entropy_p{percent:02d}"
-        yield Reading(_spec(name), Cell(name), **_checked(SOUND))
+        yield Reading(_spec(name), Cell(name), checked=_checked(SOUND))
     most = math.log(vocabulary) if vocabulary > 1 else math.nan
     yield _mean("policy_entropy_normalized", "entropy", base=SOUND, scale=1.0 / most)
 
@@ -162,7 +161,7 @@ def _changes(batch: Batch) -> Iterator[Reading]:
     yield _mean("entropy_change_lowering", "change", upto("change"))
     for (likely, sign), facts in QUADRANTS.items():
         yield _mean("entropy_change_cell", "change", *facts, probability=likely, advantage=sign)
-    yield Reading(_spec("policy_cov_top"), Cell("rise_top"), _sum("rise", *VALID), **_checked(VALID))
+    yield Reading(_spec("policy_cov_top"), Cell("rise_top"), _sum("rise", *VALID), checked=_checked(VALID))
 
 
 def _parts(batch: Batch) -> Iterator[Reading]:
@@ -204,27 +203,29 @@ def _rare(batch: Batch) -> Iterator[Reading]:
         return
     rare = (upto("logp", SPARK), above("worth", -TINY))
     yield _share("spark_share", *rare)
-    yield Reading(_spec("spark_count"), _sum("asked", *VALID, *rare), **_checked(VALID))
+    yield Reading(_spec("spark_count"), _sum("asked", *VALID, *rare), checked=_checked(VALID))
     yield _share("noise_share", upto("worth", -TINY))
     if batch.judged:
         yield _within("spark_advantage", "advantages", *VALID, *rare)
         mastered = _sum("asked", *VALID, GOOD, above("logp", MASTERED))
-        yield Reading(_spec("mastered_positive"), mastered, _sum("asked", *VALID, GOOD), **_checked(VALID))
+        yield Reading(
+            _spec("mastered_positive"), mastered, _sum("asked", *VALID, GOOD), checked=_checked(VALID)
+        )
 
 
 def _ratios(batch: Batch) -> Iterator[Reading]:
     if batch.taken and batch.has("old_logprobs"):
         yield _mean("importance_ess", "ratio", how="concentration")
         yield _mean("importance_ratio_mean", "ratio")
-        yield Reading(_spec("importance_ratio_max"), Cell("ratio_top"), **_checked(VALID))
+        yield Reading(_spec("importance_ratio_max"), Cell("ratio_top"), checked=_checked(VALID))
     if batch.ratios:
         has = above("ratio")
         total, size = (_sum(quantity, has, axis=SEQUENCES) for quantity in ("ratio", "asked"))
-        yield Reading(_spec("sequence_ratio_mean"), total, size, **_checked(VALID))
-        yield Reading(_spec("sequence_ratio_max"), Cell("sequence_ratio_top"), **_checked(VALID))
+        yield Reading(_spec("sequence_ratio_mean"), total, size, checked=_checked(VALID))
+        yield Reading(_spec("sequence_ratio_max"), Cell("sequence_ratio_top"), checked=_checked(VALID))
     if batch.taken and batch.has("rollout_logprobs"):
         yield _mean("mismatch_k3", "rollout_k3")
-        yield Reading(_spec("mismatch_max"), Cell("gap_top"), **_checked(VALID))
+        yield Reading(_spec("mismatch_max"), Cell("gap_top"), checked=_checked(VALID))
         yield _share("mismatch_far", above("gap", FAR))
 
 
@@ -236,8 +237,8 @@ def _rewards(batch: Batch) -> Iterator[Reading]:
         return
     checked = _checked(REWARDED, SEQUENCES)
     total, size = _sum("reward", *REWARDED, axis=SEQUENCES), _sum("asked", *REWARDED, axis=SEQUENCES)
-    yield Reading(_spec("reward_mean"), total, size, **checked)
-    yield Reading(_spec("reward_std"), total, size, how="deviation", **checked)
+    yield Reading(_spec("reward_mean"), total, size, checked=checked)
+    yield Reading(_spec("reward_std"), total, size, how="deviation", checked=checked)
     if batch.grouped:
         counted = (LEADS, SEVERAL, above("sound", 0.5))
         high = above("top", 0.5)
@@ -247,13 +248,15 @@ def _rewards(batch: Batch) -> Iterator[Reading]:
             ("zero_variance_all_high", (ALIKE, high)),
             ("zero_variance_all_low", (ALIKE, _not(high))),
         ):
-            yield Reading(_spec(name), _sum("asked", *counted, *facts, axis=SEQUENCES), number, **checked)
+            yield Reading(
+                _spec(name), _sum("asked", *counted, *facts, axis=SEQUENCES), number, checked=checked
+            )
         for name, quantity in (("std", "spread"), ("max", "most"), ("min", "least")):
             total = _sum(quantity, *counted, axis=SEQUENCES)
-            yield Reading(_spec(f"group_reward_{name}"), total, number, **checked)
+            yield Reading(_spec(f"group_reward_{name}"), total, number, checked=checked)
     for percent in REWARD_PERCENTILES:
         name = f"reward_p{percent}"
-        yield Reading(_spec(name), Cell(name), **checked)
+        yield Reading(_spec(name), Cell(name), checked=checked)
 
 
 def _groups(batch: Batch) -> Iterator[Reading]:
@@ -299,9 +302,9 @@ def _sum(quantity: str, *over: Fact, axis: str = TOKENS, squared: bool = False) 
     return Sum(axis, quantity, over, squared)
 
 
-def _checked(base: Subset, axis: str = TOKENS) -> dict[str, Sum]:
-    """NaN when fewer than half of the entries are so."""
-    return {"sound": _sum("asked", *base, axis=axis), "asked": _sum("asked", axis=axis)}
+def _checked(base: Subset, axis: str = TOKENS) -> tuple[Sum, Sum]:
+    """How many entries are so, and how many there are."""
+    return _sum("asked", *base, axis=axis), _sum("asked", axis=axis)
 
 
 def _mean(
@@ -309,7 +312,7 @@ def _mean(
     quantity: str,
     *facts: Fact,
     base: Subset = VALID,
-    how: Literal["mean", "deviation", "concentration"] = "mean",
+    how: How = "mean",
     squared: bool = False,
     scale: float = 1.0,
     **labels: str,
@@ -317,12 +320,13 @@ def _mean(
     """What the tokens of which these facts are true contribute to the mean over all of ``base``."""
     total = _sum(quantity, *base, *facts, squared=squared)
     size = _sum("asked", *base)
-    return Reading(_spec(name, **labels), total, size, how=how, scale=scale, **_checked(base))
+    return Reading(_spec(name, **labels), total, size, how=how, scale=scale, checked=_checked(base))
 
 
 def _share(name: str, *facts: Fact, base: Subset = VALID, **labels: str) -> Reading:
     """How many of these that are."""
-    return _mean(name, "asked", *facts, base=base, **labels)
+    total, size = _sum("asked", *base, *facts), _sum("asked", *base)
+    return Reading(_spec(name, **labels), total, size, checked=_checked(base))
 
 
 def _within(name: str, quantity: str, *facts: Fact, **labels: str) -> Reading:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from foreshock.series import SeriesSpec
 
 TINY = torch.finfo(torch.float32).smallest_normal  # above(q, -TINY): q is not below zero
 LARGE = 1e30
+How = Literal["mean", "deviation", "concentration"]
 Constant = tuple[tuple[float, ...], tuple[int, ...], torch.dtype]  # values, shape, dtype
 
 
@@ -70,14 +71,13 @@ Term = Sum | Cell
 @dataclass(frozen=True)
 class Reading:
     """E[x] = total / size; or √(E[x²] − E[x]²), NaN with fewer than two sound entries; or E[x]²/E[x²], which is 1 when all
-    are equal. NaN when nothing is ``sound``, or less than half of what was ``asked`` for."""
+    are equal. NaN when ``checked``, how much is sound and how much was asked for, are 0 or more than half of it is not."""
 
     spec: SeriesSpec
     total: Term
     size: Term = ONE
-    sound: Term = ONE
-    asked: Term = ONE
-    how: Literal["mean", "deviation", "concentration"] = "mean"
+    checked: tuple[Term, Term] = (ONE, ONE)
+    how: How = "mean"
     scale: float = 1.0
 
     def terms(self) -> tuple[Term, ...]:
@@ -85,7 +85,7 @@ class Reading:
         second = self.total
         if self.how != "mean" and isinstance(self.total, Sum):
             second = replace(self.total, squared=True)
-        return self.total, second, self.size, self.sound, self.asked
+        return self.total, second, self.size, *self.checked
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def layout(readings: Sequence[Reading], first: Sequence[tuple[str, str]] = ()) -
     total = len(subsets) * len(columns)
     where |= {cell: total + position for position, cell in enumerate(cells)}
     take = [[where[term] for term in column] for column in zip(*(r.terms() for r in readings), strict=True)]
-    hows = [("mean", "deviation", "concentration").index(reading.how) for reading in readings]
+    hows = [get_args(How).index(reading.how) for reading in readings]
     literals = [[_spare(subset), *(_sign(subset, of) for of in facts)] for subset in subsets]
     compared = [
         0,
@@ -186,7 +186,9 @@ def rows(layout: Layout, found: Mapping[str, Mapping[str, Tensor]]) -> Tensor:
     """The quantities of all axes, float64: a block per axis on the diagonal, zero elsewhere, so that no axis adds to another's
     sums. What is no number is zero too, and what is infinite large: nothing that counts is either."""
     blocks = [torch.stack([found[axis][name] for name in names]) for axis, names in layout.quantities.items()]
-    x_QN = blocks[0] if len(blocks) == 1 else torch.block_diag(*blocks)
+    if len(blocks) == 1:
+        return blocks[0].nan_to_num_(0.0, LARGE, -LARGE)
+    x_QN: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return x_QN.nan_to_num_(0.0, LARGE, -LARGE)
 
 

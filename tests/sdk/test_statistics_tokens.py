@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from foreshock.measure.statistics import masked, tokens
+from foreshock.measure.statistics import masked, policy, tokens
+from foreshock.measure.statistics.policy_readings import Batch
 
 torch.set_num_threads(1)
 NOT_MANY = 4096  # vocabulary of the accuracy tests
@@ -30,11 +31,6 @@ def definition(logits: list[float]) -> tuple[float, float, float, float]:
 
 def by_definition(logits: Tensor) -> NDArray[np.float64]:
     return np.array([definition(row) for row in logits.double().tolist()]).T
-
-
-def family(logits: Tensor, weight: Tensor) -> Tensor:
-    """What the tokens of weight one read together."""
-    return tokens.policy(tokens.scan(logits), weight, logits.shape[1], torch.tensor(tokens.LEVELS))[0]
 
 
 def typical(rows: int, vocabulary: int, *, peak: float, std: float = 2.0, offset: float = 0.0) -> Tensor:
@@ -188,55 +184,21 @@ class LargestCopy(TorchDispatchMode):
 def test_no_token_gives_no_reading() -> None:
     assert tokens.scan(torch.empty(0, 10)).shape == (4, 0)
     assert tokens.scan(torch.empty(0, 10), squares=True).shape == (6, 0)
-    none = family(torch.empty(0, 10), torch.empty(0))
-    assert none.shape == (len(tokens.YIELDS),)
-    assert none.isnan().all()
 
 
 def test_one_hot_and_flat_logits_read_zero_and_the_maximum() -> None:
     certain = torch.zeros(4, 10)
     certain[:, 2] = 1000.0
-    read = dict(
-        zip(
-            tokens.YIELDS,
-            family(certain, torch.ones(4)).tolist(),
-            strict=True,
-        )
-    )
-    assert (read["policy_entropy"], read["policy_varentropy"], read["policy_top1"]) == (0.0, 0.0, 1.0)
-    assert (read["policy_top1_above_99"], read["policy_lse"]) == (1.0, 1000.0)
-    flat = family(torch.full((4, 10), -3.0), torch.ones(4))
-    assert flat[0].item() == pytest.approx(math.log(10), abs=1e-6)
-    assert flat[tokens.YIELDS.index("policy_entropy_normalized")].item() == pytest.approx(1.0, abs=1e-6)
+    assert tokens.scan(certain).T.tolist() == [[0.0, 0.0, 1.0, 1000.0]] * 4
+    entropy, varentropy, top, lse = tokens.scan(torch.full((4, 10), -3.0)).T.tolist()[0]
+    assert entropy == pytest.approx(math.log(10), abs=1e-6)
+    assert (varentropy, top) == (0.0, pytest.approx(0.1))
+    assert lse == pytest.approx(math.log(10) - 3.0)
 
 
-def test_the_family_is_the_masked_mean_and_the_quantiles_of_the_definition() -> None:
-    logits = typical(200, 50, peak=4)
-    valid = torch.rand(200, generator=torch.Generator().manual_seed(1)) > 0.3
-    logits[~valid] = math.nan  # what is masked may be anything
-    read = family(logits, valid.float()).double().numpy()
-    entropy, varentropy, top, lse = by_definition(logits[valid])
-    expected = [
-        entropy.mean(),
-        varentropy.mean(),
-        top.mean(),
-        lse.mean(),
-        (top > 0.99).mean(),
-        *np.quantile(entropy, tokens.LEVELS),
-        entropy.mean() / math.log(50),
-    ]
-    assert np.allclose(read, expected, rtol=2e-6, atol=2e-6)
-
-
-def test_bad_tokens_are_left_out_until_they_are_the_majority() -> None:
-    logits = typical(10, 50, peak=4)
-    logits[:5, 0] = math.nan
-    valid = torch.ones(10)
-    half = family(logits, valid)
-    assert half[0].item() == pytest.approx(by_definition(logits[5:])[0].mean(), rel=1e-6)
-    logits[5, 0] = math.nan
-    assert family(logits, valid).isnan().all()
-    assert tokens.policy(tokens.scan(logits), valid, 50, torch.tensor(tokens.LEVELS))[1].tolist() == [6]
+def test_the_names_are_those_of_a_policys_first_readings() -> None:
+    plan = policy.plan(policy.Inputs(Batch(frozenset({"logits"})), vocabulary=50, tokens_at_most=100))
+    assert tuple(spec.statistic for spec in plan.series[: len(tokens.YIELDS)]) == tokens.YIELDS
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 10, 101])

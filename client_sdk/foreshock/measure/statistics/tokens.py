@@ -1,6 +1,6 @@
 """Logits in; entropy, varentropy, top probability and log-sum-exp of every token out, in one max-centred pass.
 
-Shape suffixes: N tokens, V vocabulary, S sampled tokens, K quantiles, F the quantities.
+Shape suffixes: N tokens, V vocabulary, S sampled tokens.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from . import fused, masked, picking
+from . import fused, picking
 from .online import Divergence, Rooms, Sizes, Softmax
 
 # Values of one chunk. On a CPU they and what is made of them stay in the cache; on a GPU they outlast a launch.
 ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 22}
 
 PERCENTILES = (5, 25, 50, 80, 90, 95, 99)
-LEVELS = tuple(percentile / 100 for percentile in PERCENTILES)
 YIELDS = (
     "policy_entropy",
     "policy_varentropy",
@@ -148,18 +147,3 @@ def _chunks(
     for left in range(0, logits.shape[-1], max(width, 1)):
         chunk = logits.narrow(-1, left, min(width, logits.shape[-1] - left))
         yield (chunk, False) if rows_S is None else (picking.pick(chunk, rows_S), True)
-
-
-def policy(scanned_FN: Tensor, weight_N: Tensor, vocabulary: int, levels_K: Tensor) -> tuple[Tensor, Tensor]:
-    """The policy-entropy family over the tokens of weight one whose logits are finite, in the order of YIELDS; and how
-    many are not, [1]. ``levels_K`` is LEVELS as a tensor."""
-    entropy_N, _, top_N, _ = scanned_FN.unbind(0)
-    good_N = weight_N * (
-        entropy_N == entropy_N
-    )  # a token whose logits are not finite reads NaN, which is not itself
-    asked, count = weight_N.sum(), good_N.sum()
-    means = masked.mean(torch.cat([scanned_FN, (top_N > 0.99).unsqueeze(0)]), good_N, count)
-    most = math.log(vocabulary) if vocabulary > 1 else math.nan
-    levels = masked.quantiles(entropy_N, good_N, count, levels_K)
-    values = torch.cat([means, levels, means.narrow(0, 0, 1) / most])
-    return masked.unless_mostly_bad(values, asked, count), (asked - count).unsqueeze(0)

@@ -11,6 +11,7 @@ _CUI = "Cui et al. 2025, arXiv:2505.22617"
 _WANG = "Wang et al. 2025, arXiv:2506.01939"
 _SIREN = "Jiang et al. 2025, arXiv:2509.25133"
 _TEMPERATURE = "Pass the logits divided by the temperature that samples, as the rollout does: at another temperature this is another number."
+_SELDOM = " Read at the cadence `diversity`, by default one step in ten."
 
 _FALLING = {
     5: "0 in most runs: at such tokens there is nothing to decide",
@@ -93,7 +94,7 @@ STATISTICS: tuple[Statistic, ...] = (
         healthy="near the mean over tokens",
         collapsed="below the mean over tokens while that still holds: short answers are decided, and a few long ones carry the mean",
         cost="row",
-        caveats="Of the tokens measured: where a batch is sampled, so is each sequence.",
+        caveats="Of the tokens measured: where a batch is sampled, so is each sequence." + _SELDOM,
         needs=("logits [sequences, tokens, vocabulary]",),
         merge="mean",
     ),
@@ -173,7 +174,7 @@ STATISTICS: tuple[Statistic, ...] = (
         collapsed="below 0.1: half of the forks have closed; below 0.04 hardly any is left",
         cost="row",
         caveats="The threshold is found anew when a process starts: a resumed run is compared with where it resumed. It moves during"
-        " the first ten records.",
+        " the first ten records." + _SELDOM,
         needs=("logits",),
         unit="share",
         low=0.0,
@@ -193,7 +194,7 @@ STATISTICS: tuple[Statistic, ...] = (
         healthy="level: where there is a choice it is as open as before",
         collapsed="falls towards the threshold while the share falls: forks close; rising while the share is level, the tail grows",
         cost="row",
-        caveats="As of policy_fork_share.",
+        caveats="As of policy_fork_share." + _SELDOM,
         needs=("logits",),
     ),
     Statistic(
@@ -208,7 +209,7 @@ STATISTICS: tuple[Statistic, ...] = (
         healthy="the same number from the tenth record on",
         collapsed="says nothing itself; below about 0.05 nat the run began without forks, and the share above it is noise",
         cost="row",
-        caveats="Each rank keeps its own.",
+        caveats="Each rank keeps its own." + _SELDOM,
         needs=("logits",),
     ),
     Statistic(
@@ -224,7 +225,7 @@ STATISTICS: tuple[Statistic, ...] = (
         collapsed="level or falling while the whole entropy rises: what grows is the tail of unlikely tokens, not exploration",
         cost="logits",
         caveats="Of at most 4 million logits: 27 tokens of a vocabulary of 151,936, spread over the batch; tokens as likely"
-        " as the least likely one of the nucleus, within 0.015 nat, are all in it.",
+        " as the least likely one of the nucleus, within 0.015 nat, are all in it." + _SELDOM,
         needs=("logits",),
         merge="mean",
         weight="policy_tokens",
@@ -241,7 +242,8 @@ STATISTICS: tuple[Statistic, ...] = (
         healthy="level; a few tokens on average, as most tokens have one",
         collapsed="falls to 1: nothing is left to choose from; grows by orders of magnitude where entropy explodes",
         cost="logits",
-        caveats="A mean with a long tail, of the same few tokens as policy_nucleus_entropy: look at its trend.",
+        caveats="A mean with a long tail, of the same few tokens as policy_nucleus_entropy: look at its trend."
+        + _SELDOM,
         needs=("logits",),
         merge="mean",
         weight="policy_tokens",

@@ -55,9 +55,16 @@ def matrix(name: str, rows: int, width: int, seed: int = 0) -> Tensor:
     rng = np.random.default_rng(seed)
     if name == "isotropic":
         return torch.from_numpy(rng.standard_normal((rows, width)))
-    left, _ = np.linalg.qr(rng.standard_normal((rows, width)))
-    right, _ = np.linalg.qr(rng.standard_normal((width, width)))
-    return torch.from_numpy((left * profile(name, width)) @ right.T * math.sqrt(rows))
+    left, right = (
+        torch.linalg.qr(torch.from_numpy(rng.standard_normal((size, width)))).Q for size in (rows, width)
+    )
+    return (left * torch.from_numpy(profile(name, width))) @ right.T * math.sqrt(rows)
+
+
+def singular_values(x: Tensor) -> Matrix:
+    """In float64, largest first."""
+    values: Matrix = torch.linalg.svdvals(x.double()).numpy()
+    return values
 
 
 def entropy_rank(values: Matrix) -> float:

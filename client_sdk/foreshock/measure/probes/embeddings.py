@@ -11,6 +11,7 @@ from foreshock.measure.offers import Named, Offers, Sometimes
 from foreshock.measure.site import Site
 from foreshock.measure.spectra import Spectra
 from foreshock.measure.statistics import krylov, picking, representation
+from foreshock.measure.statistics.spectrum import Product
 from foreshock.series import SeriesSpec
 
 from .activations import as_rows
@@ -77,7 +78,7 @@ class Embeddings:
         if self.site is not None:
             self.site.specs = tuple(self.specs())
 
-    def _drawn(self, product: representation.Product) -> krylov.Draws:
+    def _drawn(self, product: Product) -> krylov.Draws:
         side, device = product.problem.side, product.matrix.device
         draws = self._draws.get((side, device))
         if draws is None:

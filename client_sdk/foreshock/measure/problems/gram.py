@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from .problem import Matrix, Payload
-from .spectrum import BINS, SMALLEST, Spectrum
+from .spectrum import BINS, SMALLEST, Spectrum, eigenvalues
 
 CONSTANT = 1e-10  # share of the energy below which centred rows are rounding
 SUMMED = 2.0**-23  # of the largest eigenvalue of a small matrix: float32 sums leave nothing below it
@@ -89,7 +89,6 @@ class Gram:
         count, energy, remaining, factor = (float(value) for value in flat[side * (side + 2) :][:4])
         if math.isnan(count) or count < 2:
             return (math.nan,) * self.answers
-        matrix = (matrix + matrix.T) / 2
         of_mean = self._of_mean(first, second, factor)
         other = matrix + of_mean if self.centred else matrix - of_mean
         finely = remaining < 0.5 * energy  # a mean that outweighs the rest would drown it in float32
@@ -143,6 +142,4 @@ def noise(rising: Matrix) -> float:
 
 def _eigenvalues(matrix: Matrix, finely: bool) -> Matrix:
     """In rising order."""
-    if not finely and len(matrix) > DOUBLE:
-        matrix = matrix.astype(np.float32)
-    return np.linalg.eigvalsh(matrix).astype(np.float64)
+    return eigenvalues(matrix, np.float64 if finely or len(matrix) <= DOUBLE else np.float32)

@@ -11,10 +11,13 @@ import numpy as np
 
 from .gram import CONSTANT, floor, noise
 from .problem import Matrix, Payload
-from .spectrum import Spectrum
+from .spectrum import Spectrum, eigenvalues
 
 BLOCK, DEPTH = 32, 8  # of the basis
 PROBES, STEPS = 4, 12  # of the quadrature
+TOLD = 1e-3  # share of all squares above which those outside the basis are more than rounding
+MET = 1e-4  # relative error of the sums: about what float32 leaves of them
+TURNS = 30  # of Newton's method
 FINE = 1024  # side up to which what small eigenvalues weigh in is estimated well enough
 
 _LABELS = {"centered": "true", "method": "krylov"}
@@ -34,7 +37,7 @@ OF_SMALL = (
 
 @dataclass(frozen=True)
 class Krylov:
-    """The payload: the small matrix, diagonals and links of the quadrature, then count, energy and centred energy."""
+    """The payload: the small matrix Qᵀ G Q, diagonals and links of the quadrature, ‖G‖_F² and ‖G Q‖_F², then count and energies."""
 
     NAME: ClassVar[str] = "krylov"
 
@@ -50,7 +53,7 @@ class Krylov:
     @property
     def size(self) -> int:
         """Values in a payload."""
-        return self.side * self.side + PROBES * (2 * STEPS - 1) + 3
+        return self.side * self.side + PROBES * (2 * STEPS - 1) + 5
 
     @property
     def readings(self) -> tuple[tuple[str, Mapping[str, str]], ...]:
@@ -90,15 +93,19 @@ class Krylov:
     def _spectrum(self, flat: Matrix, count: float, energy: float, remaining: float) -> Spectrum:
         square = self.side * self.side
         small = flat[:square].reshape(self.side, self.side)
-        found = np.linalg.eigvalsh((small + small.T) / 2).clip(min=0.0)
+        found = eigenvalues(small).clip(min=0.0)
         alpha = flat[square:][: PROBES * STEPS].reshape(STEPS, PROBES)
-        beta = flat[square + PROBES * STEPS : -3].reshape(STEPS - 1, PROBES)
+        beta = flat[square + PROBES * STEPS : -5].reshape(STEPS - 1, PROBES)
+        all_squares, seen_squares = flat[-5:-3]
         whole = min(self.rows, self.width)  # what the matrix was scaled to have as its trace
         nodes, weights = _quadrature(alpha, beta)
-        weights = weights * (whole - self.side)
-        seen = float(weights @ nodes)
-        if seen > 0:
-            nodes = nodes * (max(whole - float(found.sum()), 0.0) / seen)
+        nodes, weights = _moments_kept(
+            nodes,
+            weights * (whole - self.side),
+            max(whole - float(found.sum()), 0.0),
+            float(all_squares - 2 * seen_squares + (small**2).sum()),
+            float(all_squares),
+        )
         scale = whole / remaining
         lowest = max(floor(count, energy, self.width, self.rounding) * scale, noise(found))
         values = np.concatenate([found, nodes])
@@ -113,3 +120,29 @@ def _quadrature(alpha: Matrix, beta: Matrix) -> tuple[Matrix, Matrix]:
         nodes.append(values.clip(min=0.0))
         weights.append(vectors[0] ** 2 / alpha.shape[1])
     return np.concatenate(nodes), np.concatenate(weights)
+
+
+def _moments_kept(
+    nodes: Matrix, weights: Matrix, total: float, squares: float, all_squares: float
+) -> tuple[Matrix, Matrix]:
+    """The quadrature, changed so that it has the sum of the eigenvalues and, where float32 tells it, of their squares.
+
+    Weights are tilted by the exponential of a quadratic, which changes them least; where that is not to be had the nodes
+    are scaled to the sum alone.
+    """
+    seen = float(weights @ nodes)
+    if seen <= 0:
+        return nodes, weights
+    if squares > TOLD * all_squares:
+        x = nodes / nodes.max()
+        powers = np.stack([np.ones_like(x), x, x * x])
+        wanted = np.array([weights.sum(), total / nodes.max(), squares / nodes.max() ** 2])
+        tilt = np.zeros(3)
+        for _ in range(TURNS):
+            tilted = weights * np.exp(tilt @ powers)
+            off = powers @ tilted - wanted
+            if np.abs(off / wanted).max() < MET:
+                return nodes, tilted
+            step = np.linalg.lstsq((powers * tilted) @ powers.T, off, rcond=1e-10)[0]
+            tilt = tilt - step / max(1.0, 2.0 * np.abs(step).max())
+    return nodes * (total / seen), weights

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from .problem import Payload
+from .spectrum import eigenvalues
 
 READINGS: tuple[tuple[str, Mapping[str, str]], ...] = (("lidar", {}),)
 EPSILON = 1e-8  # added to each share: Thilak et al. 2024
@@ -48,7 +49,7 @@ class Lidar:
         if energy <= 0:
             return (0.0,)
         matrix = flat[:-2].reshape(self.side, self.side)
-        values = np.linalg.eigvalsh((matrix + matrix.T) / 2).clip(min=0.0)
+        values = eigenvalues(matrix).clip(min=0.0)
         if values.sum() <= 0:
             return (0.0,)
         shares = values / values.sum() + EPSILON

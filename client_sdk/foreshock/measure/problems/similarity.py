@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from .problem import Payload
-from .spectrum import Spectrum
+from .spectrum import Spectrum, eigenvalues
 
 READINGS: tuple[tuple[str, Mapping[str, str]], ...] = (("vendi_score", {}),)
 
@@ -45,4 +45,4 @@ class Similarity:
         if not count >= 1:
             return (math.nan,)
         matrix = flat[:-1].reshape(self.samples, self.samples)
-        return (Spectrum.of(np.linalg.eigvalsh((matrix + matrix.T) / 2)).rank(),)
+        return (Spectrum.of(eigenvalues(matrix)).rank(),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -118,6 +119,12 @@ class Spectrum:
         level = np.log2(self.values[held] / self.total).clip(SMALLEST, 0.0)
         counts, _ = np.histogram(level, BINS, (SMALLEST, 0.0), weights=self.weights[held])
         return tuple(counts.tolist())
+
+
+def eigenvalues(matrix: Matrix, precision: type[np.floating[Any]] = np.float64) -> Matrix:
+    """Of the symmetric part, in rising order."""
+    symmetric = ((matrix + matrix.T) / 2).astype(precision, copy=False)
+    return np.linalg.eigvalsh(symmetric).astype(np.float64, copy=False)
 
 
 def _entropy(values: Matrix, weights: Matrix) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 
 from .gram import noise
 from .problem import Matrix, Payload
-from .spectrum import Spectrum
+from .spectrum import Spectrum, eigenvalues
 
 READINGS: tuple[tuple[str, Mapping[str, str]], ...] = (
     ("weight_effective_rank", {}),
@@ -52,7 +52,7 @@ class Weights:
         matrix = payload.astype(np.float64).reshape(self.side, self.side)
         if not np.isfinite(matrix).all():
             return (math.nan,) * self.answers
-        values = np.linalg.eigvalsh((matrix + matrix.T) / 2)
+        values = eigenvalues(matrix)
         spectrum = Spectrum.of(values, noise(values))
         return (spectrum.rank(), *tail(spectrum.values[spectrum.values > 0]))
 

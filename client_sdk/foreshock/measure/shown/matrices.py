@@ -130,7 +130,8 @@ def _whole(name: str, value: object, beside: Tensor) -> Tensor:
     if hasattr(value, "to_local"):
         if any(placement.is_shard() for placement in getattr(value, "placements", ())):
             raise ValueError(f"{name} is spread over ranks; pass {name}.full_tensor()")
-        value = value.to_local()
+        local: Tensor = value.to_local()
+        value = local
     if value.device != beside.device:
         raise ValueError(f"{name} is on {value.device}, the features on {beside.device}; move it there")
     return value

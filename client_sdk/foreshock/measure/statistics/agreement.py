@@ -63,7 +63,7 @@ def eigenspaces(rows: Rows, weight_ED: Tensor) -> Tensor:
     weight_DD = weight_DD / torch.linalg.vector_norm(weight_DD).clamp_min(TINY)
     left_DD, right_DD = moment_DD @ weight_DD, weight_DD @ moment_DD
     sizes = torch.linalg.vector_norm(left_DD) * torch.linalg.vector_norm(right_DD)
-    value = (left_DD * right_DD).sum() / sizes
+    value: Tensor = (left_DD * right_DD).sum() / sizes
     return value.masked_fill(rows.bad.logical_or(sizes <= 0), math.nan).unsqueeze(0)
 
 
@@ -73,4 +73,5 @@ def _standard(rows: Rows, both_S: Tensor, n: Tensor) -> Tensor:
     x_SD = torch.addr(rows.centred * both_S.unsqueeze(1), both_S, mean_D, alpha=-1)
     energy_D = x_SD.square().sum(0)
     alive_D = energy_D > energy_D.sum() * (CONSTANT / len(energy_D))
-    return x_SD * (energy_D.clamp_min(TINY).rsqrt() * alive_D)
+    scaled_SD: Tensor = x_SD * (energy_D.clamp_min(TINY).rsqrt() * alive_D)
+    return scaled_SD

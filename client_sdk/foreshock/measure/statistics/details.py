@@ -91,7 +91,8 @@ def _redundancy(rows: Rows, product: Product, energy_D: Tensor) -> Tensor:
         squares = torch.linalg.vector_norm(matrix_DD * scale_D * scale_D.unsqueeze(1)).square()
     living = alive_D.sum()
     mean = (squares - living) / (living * (living - 1.0))
-    return (mean - 1.0 / (rows.count - 1.0)).masked_fill(living < 2, math.nan)
+    excess: Tensor = mean - 1.0 / (rows.count - 1.0)
+    return excess.masked_fill(living < 2, math.nan)
 
 
 def _peak(rows: Rows, x_MD: Tensor, weight_M: Tensor) -> Tensor:

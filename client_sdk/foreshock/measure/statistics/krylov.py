@@ -21,7 +21,8 @@ from .spectrum import Product
 from .table import STATISTICS
 
 SMALLEST = 2 * BLOCK * DEPTH  # side below which the exact spectrum costs less
-REFILL = 1e-6  # of the largest column: keeps an exhausted space from being divided by zero
+REFILL = 1e-2  # random directions mixed into each block: where the space is exhausted they find the rest of the range
+FILL = 1e-6  # of the largest column, mixed in after the product: where the range is exhausted nothing is divided by zero
 
 Apply = Callable[[Tensor], Tensor]
 
@@ -51,10 +52,18 @@ def sketch(product: Product, draws: Draws) -> tuple[Tensor, Krylov]:
     scale = side / trace.clamp_min(TINY)
     apply = _operator(product, scale)
     basis_MK = _basis(apply, draws)
-    small_KK = basis_MK.t() @ apply(basis_MK)
+    image_MK = apply(basis_MK)
+    small_KK = basis_MK.t() @ image_MK
     alpha_LP, beta_LP = _lanczos(apply, basis_MK, draws.signs)
     problem = Krylov(product.problem.rows, product.problem.width, product.problem.rounding)
-    parts = [small_KK.reshape(-1), alpha_LP.reshape(-1), beta_LP.reshape(-1), product.scalars.narrow(0, 0, 3)]
+    squares = torch.stack([product.square * scale * scale, torch.linalg.vector_norm(image_MK).square()])
+    parts = [
+        small_KK.reshape(-1),
+        alpha_LP.reshape(-1),
+        beta_LP.reshape(-1),
+        squares,
+        product.scalars.narrow(0, 0, 3),
+    ]
     return torch.cat(parts), problem
 
 
@@ -77,11 +86,11 @@ def _basis(apply: Apply, draws: Draws) -> Tensor:
     """Orthonormal [M, K], spanning G·R, G²·R, …"""
     block_MB = apply(draws.start)
     largest = torch.linalg.vector_norm(block_MB, dim=0).amax().clamp_min(TINY)
-    noise_MB = draws.refill * (REFILL * largest)
+    noise_MB = draws.refill * (FILL * largest)
     block_MB = _orthonormal(block_MB + noise_MB, 3)
     basis_MK = block_MB
     for step in range(1, DEPTH):
-        next_MB = apply(block_MB) + noise_MB.roll(step, 0)
+        next_MB = apply(block_MB + REFILL * draws.refill.roll(step, 0)) + noise_MB.roll(step, 0)
         for _ in range(2):
             next_MB = next_MB - basis_MK @ (basis_MK.t() @ next_MB)
         next_MB = _orthonormal(next_MB, 2)

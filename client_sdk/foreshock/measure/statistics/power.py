@@ -89,9 +89,9 @@ def _transposed(weight_RC: Tensor, u_R: Tensor) -> Tensor:
     if weight_RC.dtype == torch.float32:
         return weight_RC.t() @ u_R
     parts = _parts(weight_RC)
-    pieces = u_R.split([len(part) for part in parts])
+    pieces = u_R.chunk(len(parts))
     return torch.stack([part.float().t() @ u for part, u in zip(parts, pieces, strict=True)]).sum(0)
 
 
 def _parts(weight_RC: Tensor) -> tuple[Tensor, ...]:
-    return weight_RC.split(max(1, CHUNK // weight_RC.shape[1]))
+    return weight_RC.chunk(-(-weight_RC.numel() // CHUNK))

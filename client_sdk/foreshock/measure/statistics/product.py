@@ -28,7 +28,7 @@ def gram(weight_RC: Tensor) -> Tensor:
     tall = weight_RC if weight_RC.shape[0] >= weight_RC.shape[1] else weight_RC.t()
     side = tall.shape[1]
     total_MM = torch.zeros(side, side, device=weight_RC.device)
-    for part in tall.split(max(1, CHUNK // side)):
+    for part in tall.chunk(-(-tall.numel() // CHUNK)):
         scaled = part.float() / scale
         total_MM = torch.addmm(total_MM, scaled.t(), scaled)
     return total_MM.reshape(-1)

@@ -66,16 +66,15 @@ def alignment(a_MD: Tensor, b_ME: Tensor, weight_M: Tensor) -> Tensor:
 def drift(rows: Rows, baseline: Baseline) -> tuple[Tensor, Baseline]:
     """The readings of DRIFT against the baseline, which these rows become when there is none and they are usable."""
     first = (1.0 - baseline.known) * rows.bad.logical_not()
+
+    def frozen(kept: Tensor, now: Tensor) -> Tensor:
+        return torch.where(first > 0, now, kept)
+
     baseline = Baseline(
-        *(
-            torch.where(first > 0, now, kept)
-            for now, kept in (
-                (rows.centred, baseline.centred),
-                (rows.good, baseline.good),
-                (rows.mean, baseline.mean),
-                (rows.shrink, baseline.shrink),
-            )
-        ),
+        centred=frozen(baseline.centred, rows.centred),
+        good=frozen(baseline.good, rows.good),
+        mean=frozen(baseline.mean, rows.mean),
+        shrink=frozen(baseline.shrink, rows.shrink),
         known=torch.maximum(baseline.known, first),
     )
     both_M = rows.good * baseline.good
@@ -113,4 +112,5 @@ def _kernel(x_MD: Tensor, weight_M: Tensor) -> Tensor:
     """x xᵀ over the rows that count, scaled to unit Frobenius norm, its diagonal zero."""
     x_MD = x_MD * weight_M.unsqueeze(1)
     matrix_MM = (x_MD @ x_MD.t()).fill_diagonal_(0.0)
-    return matrix_MM / torch.linalg.vector_norm(matrix_MM).clamp_min(TINY)
+    size: Tensor = torch.linalg.vector_norm(matrix_MM)
+    return matrix_MM / size.clamp_min(TINY)

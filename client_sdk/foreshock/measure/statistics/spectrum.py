@@ -6,7 +6,7 @@ Shape suffixes: S rows, D width, M the smaller of the two; 2 uncentred and centr
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ class Product:
     first: Tensor  # [M]
     second: Tensor  # [M]
     scalars: Tensor  # count, energy, centred energy, factor
+    square: Tensor  # ‖·‖_F² of the centred matrix
     problem: Gram
 
     def payload(self) -> Tensor:
@@ -63,23 +64,25 @@ def gram(rows: Rows, dtype: torch.dtype) -> tuple[Tensor, Product]:
     mean_square = rows.mean.dot(rows.mean)
     along_S = rows.centred @ rows.mean  # what each centred row has of the mean
     first, second, third = (along_S, rows.good, mean_square) if dual else (rows.mean, rows.mean, rows.count)
+    own = torch.linalg.vector_norm(matrix_MM).square()
     product = Product(
         matrix_MM,
         first,
         second,
         torch.stack([rows.count.masked_fill(rows.bad, math.nan), *rows.energy.unbind(), third]),
+        own,
         Gram(height, width, centred=not exact, rounding=_rounding(dtype, rows.x)),
     )
 
-    own = torch.linalg.vector_norm(matrix_MM).square()
     if exact:
-        other = torch.linalg.vector_norm(matrix_MM - product.of_mean()).square()
-        squares = (own, other)
+        uncentred = own
+        product = replace(product, square=torch.linalg.vector_norm(matrix_MM - product.of_mean()).square())
     else:
         of_mean = rows.count * mean_square
-        other = torch.addcmul(own, rows.count, along_S.dot(along_S), value=2.0).addcmul_(of_mean, of_mean)
-        squares = (other, own)
-    ratios_2 = _participation(*squares, rows).clamp_(1.0, width).masked_fill_(rows.nothing, 0.0)
+        uncentred = torch.addcmul(own, rows.count, along_S.dot(along_S), value=2.0).addcmul_(of_mean, of_mean)
+    ratios_2 = (
+        _participation(uncentred, product.square, rows).clamp_(1.0, width).masked_fill_(rows.nothing, 0.0)
+    )
     fewest_2 = torch.arange(2, 5, 2, device=ratios_2.device)  # rows, for an unbiased estimate
     return ratios_2.masked_fill_((rows.count < fewest_2).logical_or_(rows.bad), math.nan), product
 

@@ -136,7 +136,7 @@ def _layers(children: Sequence[tuple[str, nn.Module]]) -> list[Layer]:
     """Of one parent: its nonlinear modules, unless it has fewer of them than hidden layers (one module called for each)."""
     nonlinear = [(name, module) for name, module in children if _is_nonlinear(module)]
     weighted = [(name, module) for name, module in children if _widths(module) is not None]
-    convolutional = bool(weighted) and all(isinstance(m, nn.modules.conv._ConvNd) for _, m in weighted)
+    convolutional = weighted != [] and all(isinstance(m, nn.modules.conv._ConvNd) for _, m in weighted)
     hidden = [
         (name, module) for (_, before), (name, module) in pairwise(weighted) if _follows(before, module)
     ]

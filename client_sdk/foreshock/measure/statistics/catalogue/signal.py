@@ -216,6 +216,7 @@ SIGNAL: tuple[Statistic, ...] = (
         + " With groups given by number k goes to 8.",
         needs=("groups", "correct or rewards"),
         merge="mean",
+        weight="policy_sequences",
     ),
     Statistic(
         name="solved_by_any",
@@ -233,6 +234,7 @@ SIGNAL: tuple[Statistic, ...] = (
         caveats="Right is what `correct` says, else a high reward. " + _HIGH,
         needs=("groups", "correct or rewards"),
         merge="mean",
+        weight="policy_sequences",
     ),
     Statistic(
         name="unique_answers",
@@ -249,6 +251,7 @@ SIGNAL: tuple[Statistic, ...] = (
         caveats="Answers are told apart by the integers given: equal texts must have equal ones.",
         needs=("answers", "groups"),
         merge="mean",
+        weight="policy_sequences",
     ),
     Statistic(
         name="answer_entropy",
@@ -265,6 +268,7 @@ SIGNAL: tuple[Statistic, ...] = (
         caveats="At most ln n, and biased downwards for few answers: compare groups of one size.",
         needs=("answers", "groups"),
         merge="mean",
+        weight="policy_sequences",
     ),
     Statistic(
         name="policy_sequences",

@@ -17,6 +17,7 @@ _POLICY, _FEATURES, _VIEWS = guard("observe.policy"), guard("observe.features"),
 _DRIFT = guard("observe.drift")
 _ROUTER, _PATHWAYS, _CODES = guard("observe.router"), guard("observe.pathways"), guard("observe.codes")
 _LATENTS, _SAMPLES = guard("observe.latents"), guard("observe.samples")
+_SEQUENCES, _RESPONSES = guard("observe.sequences"), guard("observe.responses")
 _LOSSES, _CURVATURE = guard("observe.losses"), guard("observe.curvature")
 _ATTENTION = guard("observe.attention")
 _CLASSIFIER, _ADAPTATION = guard("observe.classifier"), guard("observe.adaptation")
@@ -288,6 +289,45 @@ class Observers:
                 from .measure.shown import samples
 
                 samples.show(session.instruments().sites, name, features, reference=reference)
+
+    def sequences(
+        self,
+        tokens: Tensor,
+        *,
+        mask: Tensor | None = None,
+        finished: Tensor | None = None,
+        invalid: Tensor | None = None,
+        name: str = "sequences",
+    ) -> None:
+        """Generated token ids [sequences, tokens], `mask` true where the model wrote: do they vary, run in loops, get cut off.
+
+        `finished` and `invalid`, per sequence: whether it came to its end, and whether it could not be parsed.
+        """
+        if (session := self._run.session) is not None:
+            with _SEQUENCES:
+                from .measure.shown import sequences
+
+                sequences.show(
+                    session.instruments().sites,
+                    tokens,
+                    mask=mask,
+                    finished=finished,
+                    invalid=invalid,
+                    name=name,
+                )
+
+    def responses(
+        self, name: str, states: Tensor, groups: Tensor | int, *, mask: Tensor | None = None
+    ) -> None:
+        """States of responses [responses, width] or [responses, tokens, width]: do they still depend on what was asked.
+
+        `groups` the number of responses per prompt, or the prompt of each; `mask` true where the model wrote.
+        """
+        if (session := self._run.session) is not None:
+            with _RESPONSES:
+                from .measure.shown import responses
+
+                responses.show(session.instruments().sites, name, states, groups, mask=mask)
 
     def losses(
         self,

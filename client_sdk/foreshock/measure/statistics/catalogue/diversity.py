@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .entry import Statistic
+from .sequences import SEQUENCES
 
 FAMILY = "diversity"
 
@@ -120,4 +121,5 @@ STATISTICS: tuple[Statistic, ...] = (
         caveats="Two draws from the same distribution read about 1 − 2⁻⁵ = 0.97 with equal numbers of samples.",
         needs=("features", "reference"),
     ),
+    *SEQUENCES,
 )

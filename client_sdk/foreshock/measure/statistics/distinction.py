@@ -1,0 +1,53 @@
+"""States of responses and the prompts that they answer in; how much of their variance lies between prompts out.
+
+Shape suffixes: B responses, T tokens, D width.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from foreshock.series import SeriesSpec
+
+from .rows import prepare
+from .table import STATISTICS
+
+
+def series(place: str) -> list[SeriesSpec]:
+    """What `measure` yields, in order."""
+    return [STATISTICS["response_distinction"].series(place), STATISTICS["n_eff"].series(place)]
+
+
+def pooled(x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
+    """Mean over the valid tokens of each response, [B, D], NaN where there is none."""
+    weight_BT = valid_BT.to(x_BTD.dtype)
+    weight_BT = weight_BT / weight_BT.sum(1, keepdim=True)
+    return torch.bmm(weight_BT.unsqueeze(1), x_BTD).squeeze(1)
+
+
+def measure(x_BD: Tensor, group: Tensor | int) -> Tensor:
+    """The readings of `series`, float32. ``group`` numbers the prompt of each response, by any integers, or is the number of
+    responses per prompt, which follow one another. Responses whose states are not finite are left out."""
+    rows = prepare(x_BD, torch.ones_like(x_BD.select(1, 0), dtype=torch.bool))
+    leader_B = _leaders(group, rows.good)
+    within_BD = torch.zeros_like(rows.centred).index_add_(0, leader_B, rows.centred)
+    members_B = torch.zeros_like(rows.good).index_add_(0, leader_B, rows.good)
+    between = (within_BD.square().sum(1) / members_B.clamp_min(1.0)).sum()
+    prompts = (members_B > 0).sum()
+    spared = (rows.count - 1.0) / (rows.count - prompts)  # none where every prompt has one response
+    value = 1.0 - (1.0 - between / rows.energy.select(0, 1)) * spared
+    value = value.masked_fill(rows.nothing.select(0, 1), 0.0)
+    value = value.masked_fill((prompts < 2) | (rows.count <= prompts) | rows.bad, math.nan)
+    return torch.stack([value, rows.count])
+
+
+def _leaders(group: Tensor | int, like_B: Tensor) -> Tensor:
+    """For each response the place of one of its prompt, the same for all of them."""
+    place_B = torch.arange(len(like_B), device=like_B.device)
+    if isinstance(group, int):
+        return torch.div(place_B, group, rounding_mode="floor") * group
+    number_B, order_B = group.sort()
+    return torch.zeros_like(place_B).scatter(0, order_B, torch.searchsorted(number_B, number_B))

@@ -23,6 +23,7 @@ from foreshock.config import EVERY
 from foreshock.guard import faults
 from foreshock.measure.finish import StepRow
 from foreshock.measure.instruments import Instruments
+from foreshock.measure.probes.stepping import Steps
 from foreshock.measure.statistics import gradients
 
 torch.set_num_threads(1)
@@ -377,6 +378,30 @@ def test_two_models_do_not_share_a_name(recorded: Recorded) -> None:
         assert len(keys) == len(set(keys))
     for name in ("gradient_norm", "gradient_max", "gradient_norm_before_clipping"):
         assert values[f"{name}{{place=model2}}"] > 2 * values[name], name
+
+
+def test_a_model_among_the_parameters_of_others_is_found(
+    recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, model = nn.Linear(3, 3), seeded(lambda: feedforward.mlp(0.0))
+    recorded.instruments.watch(model)
+    joint = torch.optim.AdamW([*other.parameters(), *model.parameters()], 1e-3)
+    stranger = torch.optim.SGD(other.parameters(), 1e-3)
+    looked: list[int] = []
+    named = Steps.named
+    monkeypatch.setattr(Steps, "named", lambda self: looked.append(1) or named(self))
+    for step in range(4):
+        for optimizer in (stranger, joint):
+            looked.clear()
+            optimizer.zero_grad()
+            (other(torch.ones(2, 3)).sum() + loss_of(model(feedforward.features()))).backward()
+            clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 1.0)
+            optimizer.step()
+            if optimizer is stranger and step >= 2:
+                assert not looked  # nobody searches a model in vain at every step
+        values = recorded.step()
+        assert values["gradient_norm"] > 0
+        assert values["gradient_norm_before_clipping"] > 0
 
 
 def test_a_closure_s_optimizer_is_read_with_the_gradients_that_it_has(recorded: Recorded) -> None:

@@ -59,7 +59,9 @@ class Steps:
         self._readers: list[Reader] = []
         self._afterwards: dict[int, list[tuple[Reader, After]]] = {}
         self._places: dict[str, str] = {}  # of the parameters, by name
-        self._known = WeakTensorKeyDictionary()  # parameters -> whether they are the model's
+        self._verdicts = (
+            WeakTensorKeyDictionary()
+        )  # first of a list -> its ends -> whether one is the model's
         self._weighing: dict[object, sketch.Weighing] = {}
         self._disabled: dict[str, Callable[[Optimizer], None]] = {}
         self._order: list[int] = []  # of the optimizers, as they first stepped
@@ -106,20 +108,22 @@ class Steps:
         return found
 
     def holds(self, parameters: object) -> bool:
-        """True when the first of these parameters is the model's; asked at every step, so it remembers."""
-        first = parameters[0] if isinstance(parameters, (list, tuple)) and parameters else parameters
-        if not isinstance(first, Tensor):
+        """True when one of these parameters is the model's; asked at every step, so it remembers lists by their ends."""
+        given = parameters if isinstance(parameters, (list, tuple)) else [parameters]
+        if not given or not isinstance(given[0], Tensor):
             return False
-        if first not in self._known:
-            for _, _, p in self.named():
-                self._known[p] = True
-            if first not in self._known:
-                self._known[first] = False
-        return self._known[first] is True
+        if given[0] not in self._verdicts:
+            self._verdicts[given[0]] = {}
+        verdicts = self._verdicts[given[0]]
+        ends = (len(given), id(given[-1]))
+        if ends not in verdicts:
+            ours = {id(p) for _, _, p in self.named()}
+            verdicts[ends] = any(id(p) in ours for p in given)
+        return verdicts[ends] is True
 
     def holds_of(self, optimizer: Optimizer) -> bool:
-        """True when one of the optimizer's groups begins with a parameter of the model's."""
-        return any(self.holds(list(group["params"])) for group in optimizer.param_groups)
+        """True when the optimizer steps some of the model's parameters."""
+        return any(self.holds(group["params"]) for group in optimizer.param_groups)
 
     def module(self) -> nn.Module | None:
         """The model, while it is there."""
@@ -144,7 +148,7 @@ class Steps:
         if sites is None or sites.clock.closed:
             return
         due = [reader for reader in self._readers if reader.due(sites, optimizer)]
-        if not due:
+        if not due or not self.holds_of(optimizer):
             return
         with guard("the optimizer's hook, before the step"), sites.clock.spending, torch.no_grad():
             self._afterwards.pop(id(optimizer), None)

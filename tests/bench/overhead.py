@@ -1,19 +1,71 @@
-"""What watching costs the training thread: a call of log(), and a training step with everything at its default cadence."""
+"""What watching costs the training thread: a call of log(), and a training step, beside what else watches training."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 
-from tests.bench.report import Measure
+from tests.bench.report import OURS, Measure
 from tests.bench.service import Server, free_port, serving
 from tests.bench.turns import Subject, ours, rival, turns
 
 LOGGING = ((20, 0.0, 400), (500, 0.0, 200), (20, 0.005, 200))  # metrics, pause after a step, steps of a turn
 TURN = 5  # training steps of a turn: short, so that a change of the machine's mood meets every subject
 GROUP = 4  # turns that make one run, with two steps at our cadence of ten; five runs hold the one record of wandb.watch
+WARM = (
+    100  # steps of ours before: the first records of all places are paid off by then, and their prices known
+)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A model, who trains it, and for how long; see subjects/models.py."""
+
+    name: str
+    about: str
+    subjects: Mapping[str, str]  # what a row says -> the variant of subjects/training.py
+    runs: int
+
+    def steps(self, subject: str, quick: bool) -> int:
+        """Of a turn. Cockpit's take seconds each, and all of them cost alike."""
+        return 1 if quick or subject.startswith("cockpit") else TURN
+
+
+SHAPES = (
+    Shape(
+        "transformer",
+        "6-layer transformer, d=256, T=128, B=16, V=1000",
+        {
+            "bare": "bare",
+            "foreshock": "foreshock",
+            "foreshock, every family, no budget": "foreshock-all",
+            "wandb.watch every 100 steps": "wandb-100",
+            "wandb.watch every step": "wandb-1",
+            "cockpit economy": "cockpit-economy",
+            "cockpit full": "cockpit-full",
+            "effective rank by exact SVD, 6 blocks, each step": "svd",
+        },
+        runs=10,
+    ),
+    Shape(
+        "convolutional",
+        "3c3d of DeepOBS, B=64",
+        {
+            "bare": "bare",
+            "foreshock": "foreshock",
+            "foreshock, every family, no budget": "foreshock-all",
+            "wandb.watch every 100 steps": "wandb-100",
+            "wandb.watch every step": "wandb-1",
+            "cockpit economy": "cockpit-economy",
+            "cockpit full": "cockpit-full",
+        },
+        runs=5,
+    ),
+)
 
 
 def run(folder: Path, quick: bool) -> list[Measure]:
@@ -25,7 +77,8 @@ def run(folder: Path, quick: bool) -> list[Measure]:
             measures.append(
                 _log_calls(where, server, metrics, pause, steps // 20 if quick else steps, 1 if quick else 7)
             )
-        measures += _training_steps(folder / "training", server, quick)
+        for shape in SHAPES:
+            measures += _training_steps(folder / shape.name, server, quick, shape)
     return measures
 
 
@@ -56,39 +109,45 @@ def _log_calls(folder: Path, server: Server, metrics: int, pause: float, steps: 
     return measure
 
 
-def _training_steps(folder: Path, server: Server, quick: bool) -> list[Measure]:
-    shape = "6-layer transformer, d=256, T=128, B=16, V=1000"
-    step = Measure(f"training step, {shape}", "ms", "lower")
+def _training_steps(folder: Path, server: Server, quick: bool, shape: Shape) -> list[Measure]:
+    step = Measure(f"training step, {shape.about}", "ms", "lower")
     ratio = Measure(
-        f"training step over the bare one, mean of {TURN * GROUP} steps, {shape}", "ratio", "lower"
+        f"training step over the bare one, mean of {TURN * GROUP} steps, {shape.about}", "ratio", "lower"
     )
-    whole = Measure(ratio.what.replace(f"{TURN * GROUP} steps", "all steps"), "ratio", "lower")
-    script, runs = "training.py", 1 if quick else 5
-    names = {
-        "bare": "bare",
-        "foreshock": "foreshock",
-        "svd": "effective rank by exact SVD, 6 blocks, each step",
-    }
+    whole = Measure(f"training step over the bare one, mean of all steps, {shape.about}", "ratio", "lower")
+    cost = Measure(f"time taken from the training by its own account, {shape.about}", "%", "lower")
+    threads = os.cpu_count() or 1
     with turns(step, ratio, whole) as taking:
-        for variant, name in names.items():
-            companion = server.pid if variant == "foreshock" else None
-            taking.enter(name, partial(ours, name, script, variant, server.url, folder / variant, companion))
-        taking.enter("wandb", partial(rival, "wandb", script, folder / "wandb"))
-        request = {"steps": 1 if quick else TURN, "threads": os.cpu_count() or 1}
-        for _ in taking.round(request):  # warms up
+        for name, variant in shape.subjects.items():
+            where, first = folder / variant, f"{shape.name}:{variant}"
+            if variant.startswith(("wandb", "cockpit")):
+                start = partial(rival, variant.partition("-")[0], "training.py", where, first, name)
+            else:
+                companion = server.pid if variant.startswith("foreshock") else None
+                start = partial(ours, name, "training.py", first, server.url, where, companion)
+            taking.enter(name, start)
+        warm = {"steps": 1, "threads": threads}
+        for _ in taking.round(warm):
             pass
-        total: dict[str, float] = {}
-        for _ in range(runs):
+        for _ in range(0 if quick else WARM // TURN):  # until every place has its price
+            for _ in taking.round({"steps": TURN, "threads": threads}, lambda name: name.startswith(OURS)):
+                pass
+        total: dict[str, list[float]] = {}
+        for _ in range(1 if quick else shape.runs):
             group: dict[str, list[float]] = {}
             for _ in range(1 if quick else GROUP):
-                for subject, seconds in taking.round(request):
+                for subject, seconds in taking.round(
+                    lambda name: {**warm, "steps": shape.steps(name, quick)}
+                ):
                     group.setdefault(subject, []).extend(seconds)
-            bare = sum(group.get("bare", ()))
+                taking.rotate()  # what one subject leaves to the next one meets all of them
             for subject, seconds in group.items():
                 step.add(subject, (s * 1e3 for s in seconds))
-                total[subject] = total.get(subject, 0.0) + sum(seconds)
-                if subject != "bare" and bare:
-                    ratio.add(subject, sum(seconds) / bare)
-        for subject in total.keys() - {"bare"}:
-            whole.add(subject, total[subject] / total["bare"])
-    return [step, ratio, whole]
+                total.setdefault(subject, []).extend(seconds)
+                if subject != "bare" and "bare" in group:
+                    ratio.add(subject, fmean(seconds) / fmean(group["bare"]))
+        for subject in [name for name in total if name != "bare"]:
+            whole.add(subject, fmean(total[subject]) / fmean(total["bare"]))
+        for subject, percent in taking.round({"cost": True}, lambda name: name.startswith(OURS)):
+            cost.add(subject, percent)
+    return [step, ratio, whole, cost]

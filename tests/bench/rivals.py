@@ -10,9 +10,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 PACKAGES = {
+    "cockpit": [
+        "json-tricks",
+        "matplotlib>=3.4",
+        "numpy",
+        "pandas",
+        "scipy",
+        "seaborn",
+        "einops<1",
+        "setuptools",
+    ],
     "trackio": ["trackio"],
     "wandb": ["wandb"],
 }  # the newest that the index has, kept until the cache is removed
+BESIDE_TORCH = {"cockpit": ["cockpit-for-pytorch", "backpack-for-pytorch", "unfoldNd"]}
+"""Installed without what they ask for: torch is the project's, the same for all subjects."""
+DISTRIBUTION = {"cockpit": "cockpit-for-pytorch"}  # where it is not called as the module is
 
 
 class Unavailable(Exception):
@@ -73,8 +86,11 @@ def _ready(name: str) -> Rival:
 
 def _install(python: Path, name: str) -> None:
     print(f"installing {name} into {python.parent.parent}", flush=True)
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PACKAGES[name]]
-    for command in ([sys.executable, "-m", "venv", "--clear", str(python.parent.parent)], pip):
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    commands = [[sys.executable, "-m", "venv", "--clear", str(python.parent.parent)], [*pip, *PACKAGES[name]]]
+    if name in BESIDE_TORCH:
+        commands.append([*pip, "--no-deps", *BESIDE_TORCH[name]])
+    for command in commands:
         done = subprocess.run(
             command, env=environment(), capture_output=True, text=True, timeout=600, check=False
         )
@@ -85,7 +101,9 @@ def _install(python: Path, name: str) -> None:
 def _version(python: Path, name: str) -> str | None:
     if not python.exists():
         return None
-    ask = f"import {name}; from importlib.metadata import version; print('version', version({name!r}))"
+    ask = (
+        f"import {name}; " if name not in BESIDE_TORCH else ""
+    ) + f"from importlib.metadata import version; print('version', version({DISTRIBUTION.get(name, name)!r}))"
     try:
         done = subprocess.run(
             [python, "-c", ask], env=environment(), capture_output=True, text=True, timeout=120, check=False

@@ -142,12 +142,20 @@ class Turns:
         if first is not None:
             self._try(subject, first)
 
-    def round(self, request: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-        """One turn each, in order: (subject, answer)."""
-        for subject in list(self.subjects):
-            answer = self._try(subject, request)
+    def round(
+        self,
+        request: Mapping[str, Any] | Callable[[str], Mapping[str, Any]],
+        whom: Callable[[str], bool] = lambda name: True,
+    ) -> Iterator[tuple[str, Any]]:
+        """One turn each, in order, of those it is for: (subject, answer). The request may depend on the subject's name."""
+        for subject in [one for one in self.subjects if whom(one.name)]:
+            answer = self._try(subject, request(subject.name) if callable(request) else request)
             if answer is not None:
                 yield subject.name, answer
+
+    def rotate(self) -> None:
+        """The first one is the last one from now on."""
+        self.subjects.append(self.subjects.pop(0))
 
     def close(self) -> None:
         """Ends every subject."""
@@ -183,10 +191,18 @@ def ours(name: str, script: str, first: str, url: str, folder: Path, companion: 
     return Subject(name, script, [first, str(folder), url, torch_home()], folder, companion=companion)
 
 
-def rival(name: str, script: str, folder: Path) -> Subject:
-    """A subject in the rival's environment, which is found, or made, at the moment it is wanted."""
+def rival(
+    name: str, script: str, folder: Path, first: str | None = None, called: str | None = None
+) -> Subject:
+    """A subject in the rival's environment, which is found, or made, at the moment it is wanted.
+
+    ``first`` is the script's first argument, where it is not the rival's name; ``called`` says which way of using it this is.
+    """
     found = find(name)
-    return Subject(found.subject, script, [name, str(folder), "", torch_home()], folder, python=found.python)
+    subject = found.subject if called is None else f"{called} ({found.subject})"
+    return Subject(
+        subject, script, [first or name, str(folder), "", torch_home()], folder, python=found.python
+    )
 
 
 def torch_home() -> str:

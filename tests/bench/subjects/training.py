@@ -1,71 +1,42 @@
-"""`training.py VARIANT FOLDER URL TORCH`: by turns trains a small causal transformer, answers the seconds of each step.
+"""`training.py SHAPE:VARIANT FOLDER URL TORCH`: by turns trains a small model, answers the seconds of each step.
 
-VARIANT: bare · foreshock (watch and observe.policy at default cadences) · wandb (watch everything, one record in a hundred) ·
-svd (effective rank of each block's output by exact SVD, each step). TORCH is the folder that torch is imported from where the
-subject's own environment has none, so that all variants run the same build.
+SHAPE: transformer · convolutional (see models.py). VARIANT: bare · foreshock (watch and, of the transformer, observe.policy, at
+default cadences and budget) · foreshock-all (every family that can be watched, no budget) · wandb-1, wandb-100 (watch everything,
+a record in so many steps) · cockpit-economy, cockpit-full (its own choices of quantities, each step) · svd (effective rank of
+each block's output by exact SVD, each step). TORCH is the folder that torch is imported from where the subject's own environment
+has none, so that all variants run the same build.
 """
 
 import importlib
 import importlib.util
+import resource
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-variant, folder, url, torch_home = sys.argv[1:5]
+(shape, _, variant), folder, url, torch_home = sys.argv[1].partition(":"), *sys.argv[2:5]
 if importlib.util.find_spec("torch") is None:
     sys.path.append(torch_home)  # behind everything of its own
 
 import torch  # noqa: E402 (the path comes first)
+from models import batch, made  # noqa: E402
 from pipe import serve  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
-from torch.nn import functional  # noqa: E402
 
-LAYERS, WIDTH, HEADS, LENGTH, BATCH, VOCABULARY = 6, 256, 4, 128, 16, 1000
-
-
-class Attention(nn.Module):
-    """Causal self-attention."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (part.unflatten(-1, (HEADS, -1)).transpose(1, 2) for part in self.qkv(x).chunk(3, -1))
-        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        projected: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
-        return projected
-
-
-class Block(nn.Module):
-    """Pre-norm attention and a GELU MLP."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm1, self.norm2, self.attention = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH), Attention()
-        self.mlp = nn.Sequential(nn.Linear(WIDTH, 4 * WIDTH), nn.GELU(), nn.Linear(4 * WIDTH, WIDTH))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.norm1(x))
-        mixed: Tensor = x + self.mlp(self.norm2(x))
-        return mixed
-
-
-class Transformer(nn.Module):
-    """Tokens [B, T] -> logits [B, T, V]."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.token, self.position = nn.Embedding(VOCABULARY, WIDTH), nn.Embedding(LENGTH, WIDTH)
-        self.blocks = nn.ModuleList(Block() for _ in range(LAYERS))
-        self.norm, self.head = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, VOCABULARY)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        x = self.token(tokens) + self.position.weight[: tokens.shape[1]]
-        for block in self.blocks:
-            x = block(x)
-        logits: Tensor = self.head(self.norm(x))
-        return logits
+Finish = Callable[
+    [Tensor, Tensor, Tensor, int], object
+]  # scores, classes, the loss, the step's number: after the step
+Around = Callable[
+    [Tensor, Tensor, Tensor, int], AbstractContextManager[Any]
+]  # of the same, around the backward pass
+MEMORY = 12 << 30
+model = made(shape)
+optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
+criterion: nn.Module = nn.CrossEntropyLoss()
+data = torch.Generator().manual_seed(1)
+run: Any = None
 
 
 def effective_rank(x: Tensor) -> float:
@@ -75,49 +46,103 @@ def effective_rank(x: Tensor) -> float:
     return float(torch.exp(-torch.special.xlogy(share, share).sum()))
 
 
-torch.manual_seed(0)
-model = Transformer()
-optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
-data = torch.Generator().manual_seed(1)
-run: Any = None
-if variant == "foreshock":
-    foreshock = importlib.import_module("foreshock")
-    run = foreshock.init(project="bench", run="training-step", url=url, dir=f"{folder}/spool")
-    run.watch(model, optimizer=optimizer)
-elif variant == "wandb":
+def bare() -> tuple[Finish, Around]:
+    return lambda scores, classes, loss, number: loss.item(), lambda *_: nullcontext()
+
+
+def foreshock(everything: bool) -> tuple[Finish, Around]:
+    global run
+    module = importlib.import_module("foreshock")
+    settings: dict[str, Any] = {"budget": 0} if everything else {}
+    run = module.init(project="bench", run=f"{shape}-{variant}", url=url, dir=f"{folder}/spool", **settings)
+    run.watch(model, optimizer=optimizer, families=["all"] if everything else None, quiet=True)
+
+    def finish(scores: Tensor, classes: Tensor, loss: Tensor, number: int) -> None:
+        if shape == "transformer":
+            run.observe.policy(scores, actions=classes)
+        run.log(loss=loss)
+        run.step()
+
+    return finish, lambda *_: nullcontext()
+
+
+def wandb(every: int) -> tuple[Finish, Around]:
     loggers = importlib.import_module("loggers")
     tracker = loggers.Wandb(folder, "")
     tracker.open("training-step")
-    run = tracker.run
-    run.watch(model, log="all", log_freq=100)
-elif variant == "svd":
-    for layer in model.blocks:
+    tracker.run.watch(model, log="all", log_freq=every)
+    return lambda scores, classes, loss, number: tracker.run.log(
+        {"loss": loss.item()}
+    ), lambda *_: nullcontext()
+
+
+def cockpit(quantities: str) -> tuple[Finish, Around]:
+    global model, criterion
+    resource.setrlimit(
+        resource.RLIMIT_AS, (MEMORY, MEMORY)
+    )  # a gradient for each sample: the machine is not ours alone
+    extend = importlib.import_module("backpack").extend
+    pit = importlib.import_module("cockpit")
+    configuration = importlib.import_module("cockpit.utils.configuration").configuration
+    model, criterion = extend(model), extend(criterion)
+    each = nn.CrossEntropyLoss(reduction="none")
+    watched = pit.Cockpit(model.parameters(), quantities=configuration(quantities))
+
+    def around(scores: Tensor, classes: Tensor, loss: Tensor, number: int) -> Any:
+        alone = each(scores, classes)
+        told = {
+            "batch_size": len(classes),
+            "individual_losses": alone.flatten(1).mean(1) if alone.dim() > 1 else alone,
+            "loss": loss,
+            "optimizer": optimizer,
+        }
+        around.graph = watched.create_graph(number)  # type: ignore[attr-defined]
+        return watched(number, info=told)
+
+    return lambda scores, classes, loss, number: loss.item(), around
+
+
+def svd() -> tuple[Finish, Around]:
+    for layer in model.blocks:  # type: ignore[union-attr]
         layer.register_forward_hook(lambda module, inputs, output: effective_rank(output) and None)
+    return bare()
+
+
+VARIANTS: dict[str, Callable[[], tuple[Finish, Around]]] = {
+    "bare": bare,
+    "foreshock": lambda: foreshock(False),
+    "foreshock-all": lambda: foreshock(True),
+    "wandb-1": lambda: wandb(1),
+    "wandb-100": lambda: wandb(100),
+    "cockpit-economy": lambda: cockpit("economy"),
+    "cockpit-full": lambda: cockpit("full"),
+    "svd": svd,
+}
+finish, around = VARIANTS[variant]()
+number = 0
 
 
 def step() -> float:
     """One step of training, with the variant's own calls inside the clock."""
-    batch = torch.randint(0, VOCABULARY, (BATCH, LENGTH + 1), generator=data)
-    tokens, targets = batch[:, :-1], batch[:, 1:]
+    global number
+    inputs, classes = batch(shape, data)
     began = time.perf_counter()
     optimizer.zero_grad()
-    logits = model(tokens)
-    loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-    torch.autograd.backward(loss)
+    scores = model(inputs)
+    by_class = scores.movedim(-1, 1)  # as the criterion wants it
+    loss = criterion(by_class, classes)
+    with around(by_class, classes, loss, number):
+        torch.autograd.backward(loss, create_graph=getattr(around, "graph", False))
     optimizer.step()
-    if variant == "foreshock":
-        run.observe.policy(logits, actions=targets)
-        run.log(loss=loss)
-        run.step()
-    elif variant == "wandb":
-        run.log({"loss": loss.item()})
-    else:
-        loss.item()
+    finish(scores, classes, loss, number)
+    number += 1
     return time.perf_counter() - began
 
 
 def handle(request: dict[str, Any]) -> Any:
-    """{"steps": n, "threads": n} -> the seconds of each step."""
+    """{"steps": n, "threads": n} -> the seconds of each step; {"cost": true} -> percent of the time, by its own account."""
+    if request.get("cost"):
+        return run.cost["percent"] if run is not None else None
     torch.set_num_threads(request["threads"])
     return [step() for _ in range(request["steps"])]
 

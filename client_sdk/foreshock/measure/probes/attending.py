@@ -29,6 +29,8 @@ from torch.utils.hooks import RemovableHandle
 
 from foreshock.guard import guard
 
+from .exporting import is_exporting
+
 
 @dataclass(frozen=True)
 class Call:
@@ -48,17 +50,27 @@ class Gate(Protocol):
     def awaits(self, kind: str) -> bool: ...
 
 
-class Watching(RemovableHandle):
-    """``show`` gets the calls of this module when the gate is open, until the handle is removed; ``softmax``, its own too."""
+class Watcher(Protocol):
+    """Who is shown the calls of a module."""
 
-    def __init__(self, module: nn.Module, gate: Gate, show: Callable[[Call], None], *, softmax: bool) -> None:
+    def lets_pass(self) -> bool:
+        """True when no call is to be recorded now: asked before anything is prepared, where the gate is open."""
+
+    def show(self, call: Call) -> None:
+        """Measure it, if it is its turn."""
+
+
+class Watching(RemovableHandle):
+    """A watcher gets the calls of this module, with ``softmax`` its own softmaxes as well, until the handle is removed."""
+
+    def __init__(self, module: nn.Module, gate: Gate, watcher: Watcher, *, softmax: bool) -> None:
         super().__init__(OrderedDict())
         self._module = weakref.ref(module)
         self._gate = gate
-        self._show = show
+        self._watcher = watcher
         self._removed = False
         with _lock:
-            _watchers.setdefault(module, []).append(show)
+            _watchers.setdefault(module, []).append(watcher)
             _gates[gate] += 1
             _stand_in(module, softmax)
 
@@ -68,8 +80,8 @@ class Watching(RemovableHandle):
                 return
             self._removed = True
             module = self._module()
-            if module is not None and self._show in _watchers.get(module, []):
-                _watchers[module].remove(self._show)
+            if module is not None and self._watcher in _watchers.get(module, []):
+                _watchers[module].remove(self._watcher)
                 if not _watchers[module]:
                     del _watchers[module]
             _gates[self._gate] -= 1
@@ -81,14 +93,13 @@ class Watching(RemovableHandle):
 
 
 _lock = threading.RLock()
-_watchers: weakref.WeakKeyDictionary[nn.Module, list[Callable[[Call], None]]] = weakref.WeakKeyDictionary()
+_watchers: weakref.WeakKeyDictionary[nn.Module, list[Watcher]] = weakref.WeakKeyDictionary()
 _gates: Counter[Gate] = Counter()
 
 # -- standing in -----------------------------------------------------------------------------------------------------------
 
 _undo: list[Callable[[], None]] = []
 _stands: list[tuple[Any, Any]] = []  # the fused function, and ours
-_is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", lambda: False)
 
 
 def _stand_in(module: nn.Module, softmax: bool) -> None:
@@ -154,10 +165,9 @@ def _for_fused(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def stand_in(*args: Any, **kwargs: Any) -> Tensor:
         out = original(*args, **kwargs)
         if torch.compiler.is_compiling():  # no guard: a compiler traces this once, and the op guards itself
-            if not _is_exporting():
+            if not is_exporting():
                 _fused(*args, **kwargs)
-        elif _open():
-            _entered.modules = []
+        elif _looked_at():
             with guard("watching attention"):
                 _fused(*args, **kwargs)
         return out
@@ -174,8 +184,7 @@ def _for_softmax(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def stand_in(*args: Any, **kwargs: Any) -> Tensor:
         out = original(*args, **kwargs)
         # Compiled code would have to write the logits to memory only for us to see them.
-        if not torch.compiler.is_compiling() and _open():
-            _entered.modules = []
+        if not torch.compiler.is_compiling() and _looked_at():
             with guard("watching attention"):
                 _logits(*args, **kwargs)
         return out
@@ -188,6 +197,15 @@ def _open() -> bool:
     if torch._C._current_graph_task_id() != -1:
         return False
     return any(gate.awaits("attention") for gate in list(_gates))
+
+
+def _looked_at() -> bool:
+    """True when the call that eager code is making would be recorded."""
+    if not _open():
+        return False
+    _entered.modules = []  # eager code is in no graph, whatever one that died has left
+    watchers = [watcher for watcher in _watching() if not watcher.lets_pass()]
+    return len(watchers) > 0
 
 
 def _fused(
@@ -244,7 +262,7 @@ class Before:
         self.ticket = ticket
 
     def __call__(self, module: nn.Module, args: Any) -> None:
-        if torch.compiler.is_compiling() and not _is_exporting():
+        if torch.compiler.is_compiling() and not is_exporting():
             enter(self.ticket, _chain)
 
     def __reduce__(self) -> tuple[type[Silent], tuple[()]]:
@@ -255,7 +273,7 @@ class After:
     """The hook at its end."""
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        if torch.compiler.is_compiling() and not _is_exporting():
+        if torch.compiler.is_compiling() and not is_exporting():
             leave(_chain)
 
     def __reduce__(self) -> tuple[type[Silent], tuple[()]]:
@@ -269,8 +287,13 @@ class Silent:
         return None
 
 
+def _watching() -> Sequence[Watcher]:
+    """Who watches the module whose forward is running in this thread, the innermost that is watched."""
+    module = _current()
+    return () if module is None else tuple(_watchers.get(module, ()))
+
+
 def _current() -> nn.Module | None:
-    """The watched module whose forward is running in this thread."""
     entered: list[int] = getattr(_entered, "modules", [])
     if entered:
         return next((module for module in list(_watchers) if id(module) == entered[-1]), None)
@@ -318,10 +341,8 @@ def _attend(
     if not _open() or (q.is_cuda and torch.cuda.is_current_stream_capturing()):
         return  # a replayed graph would not come back here
     with guard("the statistics of attention"):
-        module = _current()
-        call = Call(q, k, mask, causal, scale, trained)
-        for show in list(_watchers.get(module, [])) if module is not None else []:
-            show(call)
+        for watcher in _watching():
+            watcher.show(Call(q, k, mask, causal, scale, trained))
 
 
 def _nothing(*_: Any) -> None:

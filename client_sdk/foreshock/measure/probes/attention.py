@@ -62,7 +62,7 @@ def _attach(
     module: nn.Module, place: str, seen: Way, heads: int, device: torch.device, sites: Sites
 ) -> Attached:
     layer = Layer(place, heads, device, sites)
-    watching = attending.Watching(module, sites, layer.show, softmax=seen.softmax)
+    watching = attending.Watching(module, sites, layer, softmax=seen.softmax)
     if not seen.fused:  # compiled code does not show a softmax: its silence would mean nothing
         return Attached([watching])
     return Attached([*attending.hooks(module), watching], [layer.site])
@@ -90,6 +90,10 @@ class Layer:
             self._measure,
             device,
         )
+
+    def lets_pass(self) -> bool:
+        """True when no call of the open step is to be recorded."""
+        return self.site.lets_pass()
 
     def show(self, call: attending.Call) -> None:
         """Measure the call, if it is this place's turn."""

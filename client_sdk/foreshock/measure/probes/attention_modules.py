@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 _NAMED = re.compile(r"attention|attn", re.IGNORECASE)
 _PROJECTIONS = (
@@ -67,7 +68,7 @@ def heads_of(module: nn.Module) -> int:
 
 def width_of(module: nn.Module) -> int:
     """What its queries come from: the smaller side of its first matrix."""
-    return next((min(p.shape) for p in module.parameters() if p.dim() == 2), 0)
+    return next((min(p.shape) for p in module.parameters() if not is_lazy(p) and p.dim() == 2), 0)
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,9 @@ def way(module: nn.Module) -> Way:
     if isinstance(chosen, str):
         return {"sdpa": Way(fused=True), "eager": Way(softmax=True)}.get(chosen, Way(hidden=chosen))
     names = _mentioned(module)
-    both = "multi_head_attention_forward" in names
-    found = Way(both or "scaled_dot_product_attention" in names, both or "softmax" in names)
+    # A compiler takes this one whole, so what it calls is seen in eager code alone.
+    whole = "multi_head_attention_forward" in names
+    found = Way(not whole and "scaled_dot_product_attention" in names, whole or "softmax" in names)
     if found.fused or found.softmax:
         return found
     hidden = next((name for name in sorted(names) if _KERNELS.fullmatch(name)), "")
@@ -106,7 +108,9 @@ def _projects(module: nn.Module) -> bool:
 def _is_called_so(module: nn.Module) -> bool:
     if isinstance(module, (nn.ModuleList, nn.ModuleDict, nn.Sequential)):
         return False
-    matrices = any(p.dim() >= 2 for p in module.parameters())  # a norm or a bias of that name does not attend
+    matrices = any(
+        is_lazy(p) or p.dim() >= 2 for p in module.parameters()
+    )  # a norm or a bias of that name does not attend
     return matrices and _NAMED.search(type(module).__name__) is not None
 
 

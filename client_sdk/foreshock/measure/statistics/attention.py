@@ -22,7 +22,7 @@ SEQUENCES = 2  # of a batch, evenly spaced
 QUERIES = 64  # of each sequence, one from each of that many equal stretches
 HEADS = 64  # that get series of their own
 SINK = 0.9  # of a query's attention on the first key
-ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 23}  # logits held at a time
+ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 22}  # logits held at a time
 HIDDEN = -9000.0  # a bias this low hides a key: exp() of it is 0 in every precision
 LEVELS = (0.0, 0.1, 0.5)
 BELOW = (0.05, 0.1)
@@ -169,14 +169,16 @@ def of_logits(s_BHTS: Tensor, uniform_M: Tensor) -> Tensor:
     hidden = s_BHMS <= HIDDEN
     s_BHMS = s_BHMS.masked_fill_(hidden, -math.inf)
     found_FBHM = _rows(s_BHMS, hidden, _first(hidden))
-    return _heads(found_FBHM, torch.full_like(found_FBHM[0, 0, :, 0], math.nan))
+    return _heads(found_FBHM, torch.full_like(found_FBHM.select(0, 0).select(0, 0).select(1, 0), math.nan))
 
 
 def few(x: Tensor, batch: int) -> Tensor:
     """At most SEQUENCES of them, evenly spaced: a view. What has one for all sequences keeps it."""
     if x.shape[0] != batch or batch <= SEQUENCES:
         return x
-    return x[:: batch // SEQUENCES].narrow(0, 0, SEQUENCES)
+    step = batch // SEQUENCES
+    kept: Tensor = torch.ops.aten.slice.Tensor(x, 0, 0, step * SEQUENCES, step)
+    return kept
 
 
 def places(queries: int, uniform_M: Tensor) -> Tensor:
@@ -205,10 +207,11 @@ def by_kernel(q_BHTD: Tensor, k_BGSD: Tensor, causal: bool, scale: float) -> Ten
     """
     heads, queries = q_BHTD.shape[1:3]
     group = heads // k_BGSD.shape[1]
-    parts = [_kernel(q_BHTD[:, one::group], k_BGSD, causal, scale) for one in range(group)]
+    q_BGRTD = q_BHTD.reshape(*k_BGSD.shape[:2], group, *q_BHTD.shape[2:])
+    parts = [_kernel(q_BGRTD.select(2, one), k_BGSD, causal, scale) for one in range(group)]
     entropy_BHT = parts[0] if group == 1 else torch.stack(parts, 2).flatten(1, 2)
     keys = k_BGSD.shape[2]
-    seen_T = torch.full_like(entropy_BHT[0, 0], keys)
+    seen_T = torch.full_like(entropy_BHT.select(0, 0).select(0, 0), keys)
     if causal:
         seen_T = torch.arange(1, queries + 1, device=seen_T.device, dtype=seen_T.dtype).clamp_max_(keys)
     asked_T = (seen_T > 1).float()

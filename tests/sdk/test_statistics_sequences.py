@@ -254,11 +254,17 @@ def test_what_tells_nothing_reads_nan_or_zero() -> None:
     assert distinction.measure(torch.zeros(8, 4), 4)[0].item() == 0.0
 
 
-def test_states_are_averaged_over_the_tokens_that_count() -> None:
+@pytest.mark.parametrize("chunk", [1, 45, 1 << 24])
+def test_states_are_averaged_over_the_tokens_that_count(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distinction, "CHUNK", chunk)
     x = torch.randn(6, 5, 4, generator=torch.Generator().manual_seed(0))
     mask = torch.rand(6, 5, generator=torch.Generator().manual_seed(1)) > 0.3
     mask[:, 0] = True
     expected = torch.stack([row[keep].mean(0) for row, keep in zip(x, mask, strict=True)])
+    assert torch.allclose(distinction.pooled(x, mask), expected, atol=1e-6)
+    half = distinction.pooled(x.bfloat16(), mask)
+    assert torch.equal(half, distinction.pooled(x.bfloat16().float(), mask))
+    x[mask.logical_not()] = math.nan  # padding may hold anything
     assert torch.allclose(distinction.pooled(x, mask), expected, atol=1e-6)
     mask[2] = False
     assert distinction.pooled(x, mask)[2].isnan().all()

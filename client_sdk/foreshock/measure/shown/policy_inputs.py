@@ -213,6 +213,10 @@ def _clip(low: float, high: float, dual: float) -> Clip:
 def _tensor(name: str, value: object) -> Tensor:
     if not isinstance(value, Tensor):
         raise ValueError(f"{name} is a {type(value).__name__}; pass a torch tensor: torch.as_tensor({name})")
+    if hasattr(value, "to_local"):
+        raise ValueError(
+            f"{name} is spread over ranks; pass {name}.to_local() where that holds whole tokens, or {name}.full_tensor()"
+        )
     return value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from foreshock.measure.sites import Sites
@@ -28,7 +29,8 @@ def show(
             found = dict(zip(names, tensors, strict=True))
             x = found["states"]
             if x.dim() == 3:
-                x = statistics.pooled(x, found["mask"]) if "mask" in found else x.mean(1)
+                everything = torch.ones(x.shape[:2], dtype=torch.bool, device=device)
+                x = statistics.pooled(x, found.get("mask", everything))
             return statistics.measure(x, found["groups"] if size is None else size)
 
         key = ("responses", name, names, size, states.dim(), device)

@@ -15,6 +15,8 @@ from foreshock.series import SeriesSpec
 from .rows import prepare
 from .table import STATISTICS
 
+CHUNK = 1 << 24  # values copied to float32 at a time
+
 
 def series(place: str) -> list[SeriesSpec]:
     """What `measure` yields, in order."""
@@ -22,10 +24,17 @@ def series(place: str) -> list[SeriesSpec]:
 
 
 def pooled(x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
-    """Mean over the valid tokens of each response, [B, D], NaN where there is none."""
-    weight_BT = valid_BT.to(x_BTD.dtype)
-    weight_BT = weight_BT / weight_BT.sum(1, keepdim=True)
-    return torch.bmm(weight_BT.unsqueeze(1), x_BTD).squeeze(1)
+    """Mean over the valid tokens of each response in float32, [B, D], NaN where there is none; the other tokens may hold
+    anything. Some responses are copied at a time."""
+    count, length, width = x_BTD.shape
+    step = max(1, CHUNK // (length * width))
+    hidden_BT1 = valid_BT.logical_not().unsqueeze(2)
+    parts = []
+    for top in range(0, count, step):
+        size = min(step, count - top)
+        x = x_BTD.narrow(0, top, size).float().masked_fill(hidden_BT1.narrow(0, top, size), 0.0)
+        parts.append(x.sum(1))
+    return torch.cat(parts) / valid_BT.sum(1, keepdim=True)
 
 
 def measure(x_BD: Tensor, group: Tensor | int) -> Tensor:

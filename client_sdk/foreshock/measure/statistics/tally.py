@@ -10,9 +10,9 @@ Shape suffixes: N entries (tokens or sequences), Q quantities, F facts, S subset
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -20,8 +20,9 @@ from torch import Tensor
 from foreshock.series import SeriesSpec
 
 TINY = torch.finfo(torch.float32).smallest_normal  # above(q, -TINY): q is not below zero
-LARGE = 1e30
+LARGE = 1e30  # stands for infinity, which zero times is no number
 How = Literal["mean", "deviation", "concentration"]
+Thing = TypeVar("Thing", bound=Hashable)
 Constant = tuple[tuple[float, ...], tuple[int, ...], torch.dtype]  # values, shape, dtype
 
 
@@ -95,14 +96,9 @@ class Layout:
     series: tuple[SeriesSpec, ...]
     quantities: Mapping[str, tuple[str, ...]]  # axis -> what `rows` takes of its entries, in order
     where: Mapping[Term, int] = field(repr=False)  # which cell is what
-    sums: int  # how many cells are sums
     cells: tuple[str, ...]  # the caller's, in order
     squares: tuple[int, int]  # which columns of sums are of squares: the first, how many
     constants: Mapping[str, Constant] = field(repr=False)  # to be on the device, by these names
-
-    def row(self, axis: str, quantity: str) -> int:
-        """Which row of its axis's block a quantity is."""
-        return self.quantities[axis].index(quantity)
 
 
 def layout(readings: Sequence[Reading], first: Sequence[tuple[str, str]] = ()) -> Layout:
@@ -110,65 +106,61 @@ def layout(readings: Sequence[Reading], first: Sequence[tuple[str, str]] = ()) -
     terms = list(dict.fromkeys(term for reading in readings for term in reading.terms()))
     sums = [term for term in terms if isinstance(term, Sum)]
     cells = sorted((term for term in terms if isinstance(term, Cell)), key=lambda cell: cell == ONE)
-    subsets = list(dict.fromkeys((term.axis, term.over) for term in sums))
-    facts = list(dict.fromkeys((axis, f.quantity, f.threshold) for axis, subset in subsets for f in subset))
-    columns = sorted({(term.squared, term.axis, term.quantity) for term in sums})
-    plain = sum(not squared for squared, *_ in columns)
+    subsets = _numbered((term.axis, term.over) for term in sums)
+    facts = _numbered((axis, fact.quantity, fact.threshold) for axis, over in subsets for fact in over)
+    columns = _numbered(sorted({(term.squared, term.axis, term.quantity) for term in sums}))
     named = dict.fromkeys(
         [*first, *((axis, q) for axis, q, _ in facts), *((axis, q) for _, axis, q in columns)]
     )
-    axes = list(dict.fromkeys(axis for axis, _ in named))
-    rows = [one for axis in axes for one in named if one[0] == axis]  # a block per axis
+    axes = _numbered(axis for axis, _ in named)
+    rows = _numbered(one for axis in axes for one in named if one[0] == axis)  # a block per axis
     where: dict[Term, int] = {
-        term: subsets.index((term.axis, term.over)) * len(columns)
-        + columns.index((term.squared, term.axis, term.quantity))
+        term: subsets[term.axis, term.over] * len(columns) + columns[term.squared, term.axis, term.quantity]
         for term in sums
     }
-    total = len(subsets) * len(columns)
-    where |= {cell: total + position for position, cell in enumerate(cells)}
-    take = [[where[term] for term in column] for column in zip(*(r.terms() for r in readings), strict=True)]
+    where |= {cell: len(subsets) * len(columns) + number for number, cell in enumerate(cells)}
+    take = [where[term] for column in zip(*(r.terms() for r in readings), strict=True) for term in column]
     hows = [get_args(How).index(reading.how) for reading in readings]
-    literals = [[_spare(subset), *(_sign(subset, of) for of in facts)] for subset in subsets]
-    compared = [
-        0,
-        *(rows.index((axis, q)) for axis, q, _ in facts),
-    ]  # any number exceeds -inf: the first fact is true
+    # The first fact is that a row exceeds -inf, which it does: its sign makes 1 of the sum when all others are so.
+    compared = [0, *(rows[axis, quantity] for axis, quantity, _ in facts)]
     thresholds = [-math.inf, *(threshold for *_, threshold in facts)]
+    signs = [sign for subset in subsets for sign in _signs(subset, facts)]
     count = len(readings)
+    constants = {
+        "compared": _integers(compared, len(compared)),
+        "thresholds": _numbers(thresholds, len(compared), 1),
+        "signs": _numbers(signs, len(subsets), len(compared)),
+        "summed": _integers([rows[axis, quantity] for _, axis, quantity in columns], len(columns)),
+        "take": _integers(take, 5, count),
+        "fewest": _numbers([2.0 if reading.how == "deviation" else 1.0 for reading in readings], count),
+        "scale": _numbers([reading.scale for reading in readings], count),
+    }
+    if any(hows):
+        constants["pick"] = _integers([how * count + number for number, how in enumerate(hows)], count)
+    squares = sum(squared for squared, *_ in columns)
     return Layout(
         series=tuple(reading.spec for reading in readings),
         quantities={axis: tuple(q for of, q in rows if of == axis) for axis in axes},
         where=where,
-        sums=total,
         cells=tuple(cell.name for cell in cells),
-        squares=(plain, len(columns) - plain),
-        constants={
-            "compared": _integers(compared, len(compared)),
-            "thresholds": _numbers(thresholds, len(compared), 1),
-            "literals": _numbers(_chained(literals), len(subsets), len(compared)),
-            "summed": _integers([rows.index((axis, q)) for _, axis, q in columns], len(columns)),
-            "take": _integers(_chained(take), 5, count),
-            "pick": _integers([how * count + position for position, how in enumerate(hows)], count),
-            "fewest": _numbers([2.0 if how == 1 else 1.0 for how in hows], count),
-            "scale": _numbers([reading.scale for reading in readings], count),
-        },
+        squares=(len(columns) - squares, squares),
+        constants=constants,
     )
 
 
-def _sign(subset: tuple[str, Subset], of: tuple[str, str, float]) -> float:
-    """1 where the fact must be so, −1 where it must not, 0 where it does not matter."""
-    axis, facts = subset
-    wanted = [fact.holds for fact in facts if (axis, fact.quantity, fact.threshold) == of]
-    return 0.0 if not wanted else 1.0 if wanted[0] else -1.0
+def _signs(subset: tuple[str, Subset], facts: Mapping[tuple[str, str, float], int]) -> list[float]:
+    """For each fact 1 where it must be so, −1 where it must not, 0 where it does not matter; before them what makes 1 of their
+    sum when all are as they must be. When one is not it is 0 or less."""
+    axis, over = subset
+    signs = [1.0 - sum(fact.holds for fact in over)] + [0.0] * len(facts)
+    for fact in over:
+        signs[1 + facts[axis, fact.quantity, fact.threshold]] = 1.0 if fact.holds else -1.0
+    return signs
 
 
-def _spare(subset: tuple[str, Subset]) -> float:
-    """What makes 1 of the sum of signs when all facts are as they must be; it is 0 or less when one is not."""
-    return 1.0 - sum(fact.holds for fact in subset[1])
-
-
-def _chained(rows: Iterable[Sequence[float]]) -> list[float]:
-    return [value for row in rows for value in row]
+def _numbered(things: Iterable[Thing]) -> dict[Thing, int]:
+    """Each thing once, and its number."""
+    return {thing: number for number, thing in enumerate(dict.fromkeys(things))}
 
 
 def _integers(values: Sequence[float], *shape: int) -> Constant:
@@ -195,7 +187,7 @@ def rows(layout: Layout, found: Mapping[str, Mapping[str, Tensor]]) -> Tensor:
 def sums(layout: Layout, x_QN: Tensor, constants: Mapping[str, Tensor]) -> Tensor:
     """The cells that are sums of these rows."""
     true_FN = (x_QN.index_select(0, constants["compared"]) > constants["thresholds"]).double()
-    inside_SN = (constants["literals"] @ true_FN).clamp_min_(0.0)
+    inside_SN = (constants["signs"] @ true_FN).clamp_min_(0.0)
     x_KN = x_QN.index_select(0, constants["summed"])
     if layout.squares[1]:
         x_KN.narrow(0, *layout.squares).square_()
@@ -205,9 +197,10 @@ def sums(layout: Layout, x_QN: Tensor, constants: Mapping[str, Tensor]) -> Tenso
 def read(cells_C: Tensor, constants: Mapping[str, Tensor]) -> Tensor:
     """The readings, float32, from the cells of a layout."""
     total_R, second_R, size_R, sound_R, asked_R = cells_C.take(constants["take"]).unbind(0)
-    mean_R, second_R = total_R / size_R, second_R / size_R
-    deviation_R = torch.addcmul(second_R, mean_R, mean_R, value=-1.0).clamp_min_(0.0).sqrt_()
-    every_3R = torch.stack([mean_R, deviation_R, mean_R * mean_R / second_R])
+    value_R = total_R / size_R
+    if "pick" in constants:
+        square_R, second_R = value_R * value_R, second_R / size_R
+        deviation_R = (second_R - square_R).clamp_min_(0.0).sqrt_()
+        value_R = torch.stack([value_R, deviation_R, square_R / second_R]).take(constants["pick"])
     lacking_R = torch.maximum(asked_R.sub(sound_R, alpha=2.0), constants["fewest"] - sound_R) > 0
-    chosen_R = every_3R.take(constants["pick"]) * constants["scale"]
-    return chosen_R.masked_fill_(lacking_R, math.nan).float()
+    return value_R.mul(constants["scale"]).masked_fill_(lacking_R, math.nan).float()

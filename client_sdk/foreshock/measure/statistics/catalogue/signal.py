@@ -51,8 +51,7 @@ SIGNAL: tuple[Statistic, ...] = (
         low=0.0,
         high=1.0,
         formula="mean of [A = 0]",
-        source="Wu et al. 2025, QAE (share of responses with zero advantage); groups without variance in "
-        + _GRPO,
+        source="QAE, Wu et al. 2025, arXiv:2509.22611 (share of responses without advantage)",
         degenerate="1 when all advantages are zero; NaN without valid tokens",
         healthy="low and level; about 0.8 by design with a quantile baseline",
         collapsed="rises: more and more of the batch teaches nothing",
@@ -107,7 +106,7 @@ SIGNAL: tuple[Statistic, ...] = (
             family=FAMILY,
             title=f"Reward, {percent}th percentile",
             formula=f"quantile {percent / 100:g} of r over sequences, linear between ranks",
-            source="quantiles as a view of risk: Ren et al. 2025, RiskPO",
+            source="quantiles as a view of risk: RiskPO, Ren et al. 2025, arXiv:2510.00911",
             degenerate="NaN without rewards",
             healthy="all quantiles rise together",
             collapsed="the upper ones rise while the lower stay: the hard prompts are left behind",

@@ -156,7 +156,7 @@ UPDATE: tuple[Statistic, ...] = (
         title="Entropy change that this update implies",
         unit="nat",
         formula="mean of ΔH = −A [p_y (ln p_y + H) − Σ p² (ln p + H)], y the token taken",
-        source=f"{_STEP}; entropy change per token as in STEER, Hao et al. 2025",
+        source=f"{_STEP}; per token as in STEER, Hao et al. 2025, arXiv:2510.10150",
         degenerate=f"0 when all advantages are zero or the policy is certain; {_NONE}",
         healthy="around zero",
         collapsed="below zero for long: the update spends entropy, before the entropy shows it",

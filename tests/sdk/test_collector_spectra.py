@@ -41,11 +41,11 @@ class World:
         self.frames[source] = FrameSpec(tuple(representation.finished_series(name)))
         return source
 
-    def offer(self, source: Source, payload: Tensor | None = None) -> bool:
+    def offer(self, source: Source, payload: Tensor | None = None, frame: FrameSpec | None = None) -> bool:
         def made() -> Tensor:
             return self.product.payload() if payload is None else payload
 
-        return self.spectra.offer(source, self.product.problem, self.frames[source], made)
+        return self.spectra.offer(source, self.product.problem, frame or self.frames[source], made)
 
     def close_step(self) -> list[StepRow]:
         for source in self.sources:
@@ -85,6 +85,38 @@ def test_when_not_all_fit_they_take_turns(monkeypatch: pytest.MonkeyPatch) -> No
     counts = [sum(step.count(f"layer.{index}") for step in seen) for index in range(5)]
     assert max(counts) - min(counts) <= 1
     assert world.spectra.skipped > 0
+
+
+def test_a_guest_gets_the_room_that_is_left_and_takes_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(2)
+    size = world.product.problem.size
+    monkeypatch.setattr(module, "PACKET", 3 * size)
+    world.close_step()
+    guest = world.spectra.source("activations", guest=True)
+    world.frames[guest] = FrameSpec(tuple(representation.finished_series("guest")))
+    for step in range(3):
+        for source in world.sources:
+            assert world.offer(source)
+        assert world.offer(guest)
+        assert not world.offer(world.spectra.source("activations", guest=True), frame=world.frames[guest])
+        world.clock.advance()
+        world.spectra.close_step(step, 0.0)
+        assert places(world.spectra.arrived()) == ["layer.0", "layer.1", "guest"]
+
+
+def test_a_payload_is_not_made_where_it_is_not_sent() -> None:
+    world = World(1)
+    made = []
+
+    def payload() -> Tensor:
+        made.append(1)
+        return world.product.payload()
+
+    (source,) = world.sources
+    world.spectra._chosen.clear()
+    frame = world.frames[source]
+    assert not world.spectra.offer(source, world.product.problem, frame, payload)
+    assert made == []
 
 
 def test_rows_that_nobody_finishes_stop_new_ones_and_letting_go_of_them_starts_it_again(

@@ -26,6 +26,8 @@ from foreshock.losses import Losses
 from foreshock.measure.finish import StepRow, Unsolved
 from foreshock.measure.problems.gram import READINGS, Gram
 from foreshock.measure.problems.problem import solve
+from foreshock.measure.problems.similarity import Similarity
+from foreshock.measure.problems.weights import Weights
 from foreshock.measure.statistics import spectrum
 from foreshock.measure.statistics.rows import prepare
 from foreshock.record import spectrometer as module
@@ -106,6 +108,61 @@ def test_the_numbers_are_those_of_this_process(name: str, spectrometer: Spectrom
         here, there = one.solve(payload), spectrometer.solve(payload, one)
         assert there == pytest.approx(here, rel=1e-12, abs=1e-12, nan_ok=True)
     assert faults() == {}
+
+
+def test_numbers_of_any_problem_come_back_in_order(spectrometer: Spectrometer) -> None:
+    payload, shape = gram(normal(300, 24))
+    problems = [
+        (payload, dataclasses.replace(shape, histogram=True)),
+        (np.random.default_rng(0).standard_normal((60, 60)).astype(np.float32).reshape(-1), Weights(60, 90)),
+        (np.append(np.eye(9, dtype=np.float32), np.float32(9)), Similarity(9)),
+        (payload, shape),
+    ]
+    for given, problem in problems:
+        there = spectrometer.solve(given, problem)
+        assert len(there) == problem.answers
+        assert there == pytest.approx(problem.solve(given), rel=1e-12, abs=1e-12, nan_ok=True)
+    assert faults() == {}
+
+
+@pytest.mark.parametrize("memory", ["shared", "forbidden", "none"])
+def test_a_payload_reaches_it_through_shared_memory_or_else_through_the_socket(
+    memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if memory == "none":
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    if memory == "forbidden":
+
+        def refused(name: str) -> int:
+            raise OSError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "memfd_create", refused, raising=False)
+    spectrometer = Spectrometer(Losses(), patience=20.0)
+    for rows, width in ((50, 8), (600, 200), (40, 12), (400, 300)):  # grows, shrinks, grows
+        payload, shape = gram(normal(rows, width))
+        assert spectrometer.solve(payload[:], shape) == pytest.approx(
+            solve(payload, shape), rel=1e-12, nan_ok=True
+        )
+    assert spectrometer._child is not None
+    descriptor = spectrometer._child._memory.descriptor
+    assert (descriptor >= 0) is (memory == "shared" and hasattr(os, "memfd_create"))
+    spectrometer.close()
+    if descriptor >= 0:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
+    assert faults() == {}
+
+
+def test_without_a_process_a_large_matrix_is_not_solved_at_the_cost_of_the_training(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "executable", "")
+    monkeypatch.setattr(module, "LARGEST_ALONE", 16)
+    spectrometer = Spectrometer(Losses())
+    assert np.isnan(spectrometer.solve(*gram(normal(50, 17)))).all()
+    assert faults() == {SITE: 1}
+    assert "would hold up training" in caplog.text
+    assert spectrometer.solve(*gram(normal(50, 16)))[0] > 1
 
 
 def test_one_process_serves_a_run_and_its_cpu_time_is_counted(spectrometer: Spectrometer) -> None:

@@ -93,6 +93,17 @@ def test_estimates_of_the_eleven_spectra_are_as_near_as_was_measured(name: str, 
             assert ours["spectral_slope", ""] == pytest.approx(-line[0], rel=0.02)
 
 
+def test_a_bulk_that_ends_abruptly_in_dead_directions_is_the_worst_that_is_known(turn: Tensor) -> None:
+    x = torch.randn(1500, 768, generator=torch.Generator().manual_seed(0))
+    x = torch.linalg.qr(x).Q[:, :384] @ turn[:384, :768].float()
+    product = products(x.to(torch.bfloat16))
+    exact = dict(zip(((name, labels["centered"]) for name, labels in product.problem.readings), product.problem.solve(product.payload().numpy()), strict=False))  # fmt: skip
+    for seed in range(2):
+        ours = estimated(product, seed)
+        for name, percent in (("effective_rank_sigma", 9.0), ("effective_rank", 2.0)):
+            assert ours[name, ""] == pytest.approx(exact[name, "true"], rel=percent / 100), name
+
+
 @pytest.mark.parametrize("shape", [(1024, 600), (600, 1024)])
 def test_a_product_of_raw_rows_is_centred_on_the_way(
     shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch

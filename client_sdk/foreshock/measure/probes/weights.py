@@ -104,14 +104,14 @@ def _is_matrix(p: Tensor) -> bool:
 
 def _whole(held: Held) -> bool:
     """True when this rank has all of it; said once where not."""
-    shards = [placement for placement in getattr(held.parameter, "placements", ()) if placement.is_shard()]
-    if shards:
+    whole = held.weight.numel() == held.parameter.numel()
+    if not whole:
         say_once(
             "sharded weights",
             "weights that are spread over ranks, such as %s, have no singular values on any one of them: those are not measured",
             held.name,
         )
-    return not shards
+    return whole
 
 
 def _watched(stepped: Stepped, chosen: Mapping[str, Matrix]) -> list[tuple[str, Matrix, Tensor]]:

@@ -96,9 +96,10 @@ class Gram:
         lowest = max(floor(count, energy, self.width, self.rounding), noise(measured))
         values = (derived, measured) if self.centred else (measured, derived)
         nothing = (energy <= 0, remaining <= CONSTANT * energy)
+        possible = (min(count, self.width), min(count - 1, self.width))  # the others are zero, and read as rounding
         raw, centred = (
-            Spectrum.of(np.zeros(1) if empty else one, lowest)
-            for one, empty in zip(values, nothing, strict=True)
+            Spectrum.of(np.zeros(1) if empty else one[-int(rank) :], lowest)
+            for one, empty, rank in zip(values, nothing, possible, strict=True)
         )
         return self._read(raw, centred, math.log(min(count, self.width)))
 

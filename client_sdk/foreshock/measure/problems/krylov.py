@@ -127,22 +127,31 @@ def _moments_kept(
 ) -> tuple[Matrix, Matrix]:
     """The quadrature, changed so that it has the sum of the eigenvalues and, where float32 tells it, of their squares.
 
-    Weights are tilted by the exponential of a quadratic, which changes them least; where that is not to be had the nodes
-    are scaled to the sum alone.
+    Weights are tilted by an exponential, which changes them least: so that both sums come out or, where nodes are too
+    much alike for that, the first. Where most of what is there lies within the basis the nodes are scaled instead.
     """
     seen = float(weights @ nodes)
     if seen <= 0:
         return nodes, weights
     if squares > TOLD * all_squares:
-        x = nodes / nodes.max()
-        powers = np.stack([np.ones_like(x), x, x * x])
-        wanted = np.array([weights.sum(), total / nodes.max(), squares / nodes.max() ** 2])
-        tilt = np.zeros(3)
-        for _ in range(TURNS):
-            tilted = weights * np.exp(tilt @ powers)
-            off = powers @ tilted - wanted
-            if np.abs(off / wanted).max() < MET:
+        wanted = np.array([weights.sum(), total, squares])
+        for sums in (3, 2):
+            tilted = _tilted(nodes, weights, wanted[:sums])
+            if tilted is not None:
                 return nodes, tilted
-            step = np.linalg.lstsq((powers * tilted) @ powers.T, off, rcond=1e-10)[0]
-            tilt = tilt - step / max(1.0, 2.0 * np.abs(step).max())
     return nodes * (total / seen), weights
+
+
+def _tilted(nodes: Matrix, weights: Matrix, wanted: Matrix) -> Matrix | None:
+    """Weights times the exponential of a polynomial in the nodes that gives these sums of powers, by Newton's method."""
+    powers = (nodes / nodes.max()) ** np.arange(len(wanted))[:, None]
+    wanted = wanted / nodes.max() ** np.arange(len(wanted))
+    tilt = np.zeros(len(wanted))
+    for _ in range(TURNS):
+        tilted: Matrix = weights * np.exp(tilt @ powers)
+        off = powers @ tilted - wanted
+        if np.abs(off / wanted).max() < MET:
+            return tilted
+        step = np.linalg.lstsq((powers * tilted) @ powers.T, off, rcond=1e-10)[0]
+        tilt = tilt - step / max(1.0, 2.0 * np.abs(step).max())
+    return None

@@ -38,7 +38,7 @@ def look(rows: Rows, product: Product, uniform_S: Tensor | None) -> tuple[Tensor
     ``uniform_S`` random numbers, needed with more rows than ROWS.
     """
     square_SD = rows.centred.square()
-    energy_D = square_SD.sum(0)
+    energy_D = square_SD.sum(0).masked_fill_(rows.nothing.select(0, 1), 0.0)
     fourth_D = square_SD.square_().sum(0)
     weight_S = rows.good * (rows.squares.select(0, 0) > 0)
     if len(weight_S) > ROWS and uniform_S is not None:
@@ -60,13 +60,9 @@ def look(rows: Rows, product: Product, uniform_S: Tensor | None) -> tuple[Tensor
     return values, payload.masked_fill(rows.bad, math.nan), problem
 
 
-def alive(rows: Rows, energy_D: Tensor) -> Tensor:
+def alive(energy_D: Tensor) -> Tensor:
     """1.0 for the dimensions that are more than rounding, else 0.0."""
-    return (
-        (energy_D > energy_D.sum() * (CONSTANT / len(energy_D)))
-        .logical_and_(rows.nothing.select(0, 1).logical_not())
-        .float()
-    )
+    return (energy_D > energy_D.sum() * (CONSTANT / len(energy_D))).float()
 
 
 def _variance(rows: Rows, energy_D: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,7 +77,7 @@ def _variance(rows: Rows, energy_D: Tensor) -> tuple[Tensor, Tensor]:
 
 def _redundancy(rows: Rows, product: Product, energy_D: Tensor) -> Tensor:
     """Mean squared correlation of two dimensions, less what independent ones would show in as many rows."""
-    alive_D = alive(rows, energy_D)
+    alive_D = alive(energy_D)
     scale_D = energy_D.clamp_min(TINY).rsqrt_().mul_(alive_D)
     if product.problem.dual:
         standard_SD = rows.centred * scale_D
@@ -109,7 +105,7 @@ def _dimensions(rows: Rows, energy_D: Tensor, fourth_D: Tensor) -> tuple[Tensor,
     all_D = energy_D + rows.count * rows.mean.square()
     share = all_D.amax() / all_D.sum().clamp_min(TINY)
     kurtosis_D = rows.count * fourth_D / energy_D.square().clamp_min(TINY)
-    largest = kurtosis_D.masked_fill_(alive(rows, energy_D) == 0, -math.inf).amax()
+    largest = kurtosis_D.masked_fill_(alive(energy_D) == 0, -math.inf).amax()
     return share, largest.masked_fill(largest.isinf(), math.nan)
 
 

@@ -128,13 +128,10 @@ def _collapse(
 
 
 def _variability_before(given: Mapping[str, Tensor], sample: Sample, label_S: Tensor) -> Tensor:
-    """Of the layer before, over the same rows."""
-    if sample.picked is None:
-        x_SD, valid_S = picking.rows(given["previous"]), given["valid"]
-    else:
-        x_SD = picking.pick(given["previous"], sample.picked)
-        valid_S = given["valid"].index_select(0, sample.picked)
-    return classes.variability(prepare(representation.narrowed(x_SD), valid_S), label_S)
+    """Of the layer before, over the rows that are read here."""
+    before = given["previous"]
+    x_SD = picking.rows(before) if sample.picked is None else picking.pick(before, sample.picked)
+    return classes.variability(prepare(representation.narrowed(x_SD), sample.rows.good > 0), label_S)
 
 
 def _compared(given: Mapping[str, Tensor]) -> list[Tensor]:

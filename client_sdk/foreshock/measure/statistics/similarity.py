@@ -93,7 +93,8 @@ def drift(rows: Rows, baseline: Baseline) -> tuple[Tensor, Baseline]:
     difference = (cross_3.select(0, 0) - 2.0 * cross_3.select(0, 1) + cross_3.select(0, 2)).clamp_min(0.0)
     changed = (difference / cross_3.select(0, 2)).sqrt()
     values = torch.stack([alignment(rows.centred, baseline.centred, both_M), moved, changed])
-    useless = rows.bad.logical_or(n < 2).logical_or(baseline.known == 0)
+    constant = energy <= CONSTANT * torch.addcmul(energy, n, baseline.mean.square().sum())
+    useless = rows.bad.logical_or(n < 2).logical_or(baseline.known == 0).logical_or(constant)
     return torch.cat([values.masked_fill(useless, math.nan), rows.count.unsqueeze(0)]), baseline
 
 

@@ -21,7 +21,10 @@ STATISTICS: tuple[Statistic, ...] = (
         healthy="moves slowly after warm-up; the level depends on the layer and the task, so only its change means something",
         collapsed="falls to half of its own earlier level and keeps falling: representations share ever fewer directions",
         cost="gram",
-        caveats=f"uncentred a large mean vector alone can hold it near 1; {_ROWS}",
+        caveats=(
+            f"uncentred a large mean vector alone can hold it near 1; {_ROWS}; with method=krylov an estimate within 3 %, off by default:"
+            ' every={"krylov": 10} adds it where the exact spectrum of a matrix of 512 rows or more has to wait its turn'
+        ),
         merge="mean",
         weight="n_eff",
     ),

@@ -15,15 +15,9 @@ from torch import Tensor
 from foreshock.series import SeriesSpec
 
 from . import groups, linear, masked, signal, tally, tokens
-from .policy_readings import (
-    REWARD_PERCENTILES,
-    REWARDED,
-    SEQUENCES,
-    SOUND,
-    TOKENS,
-    Batch,
-    readings,
-)
+from .policy_readings import REWARDED, SEQUENCES, SOUND, TOKENS, Batch, of_counts, of_entropies, of_tokens
+from .reward_readings import PERCENTILES as REWARD_PERCENTILES
+from .reward_readings import of_groups, of_rewards
 from .table import STATISTICS
 from .tally import Cell, Constant, Layout, Sum
 
@@ -72,13 +66,20 @@ class Plan:
 
 def plan(inputs: Inputs) -> Plan:
     """The readings of such batches and how to take them."""
-    wanted = readings(inputs.batch, inputs.vocabulary)
+    batch = inputs.batch
+    wanted = [
+        *of_entropies(inputs.vocabulary),
+        *of_rewards(batch),
+        *of_tokens(batch),
+        *of_groups(batch),
+        *of_counts(batch),
+    ]
     terms = {term for reading in wanted for term in reading.terms()}
     extremes = tuple(name for name in signal.EXTREME if Cell(f"{name}_top") in terms)
     layout = tally.layout(wanted, [(TOKENS, name) for name in ("valid", *extremes)] if extremes else ())
     levels = [(percent / 100, 0) for percent in tokens.PERCENTILES]
-    levels += [(percent / 100, 1) for percent in REWARD_PERCENTILES if inputs.batch.has("rewards")]
-    counts = (-1.0, *(k - 1.0 for k in groups.samples(inputs.batch.group)))
+    levels += [(percent / 100, 1) for percent in REWARD_PERCENTILES if batch.has("rewards")]
+    counts = (-1.0, *(k - 1.0 for k in groups.samples(batch.group)))
     constants: dict[str, Constant] = {
         **layout.constants,
         "levels": (tuple(level for level, _ in levels), (len(levels),), torch.float64),

@@ -1,7 +1,7 @@
-"""What is given of a policy's batch in; the readings that it allows, in their order, out. Runs once, on the host.
+"""What is given of a policy's batch in; the readings that its tokens allow, in their order, out. Runs once, on the host.
 
-A reading names the tokens it is about by facts of their quantities: `signal.quantities` and `groups.quantities` say what
-these are.
+A reading names the tokens that it is about by facts of their quantities, which `signal.quantities` explains; those of
+sequences and groups are in `reward_readings`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from foreshock.series import SeriesSpec
 
-from . import groups, tokens
+from . import tokens
 from .table import STATISTICS
 from .tally import TINY, Cell, Fact, How, Reading, Subset, Sum, above, upto
 
@@ -27,7 +27,6 @@ BUCKETS = {
     "above-0.9": (0.9, 1.0),
 }
 TURNS = 8
-REWARD_PERCENTILES = (10, 50, 90)
 FAR = 0.5  # nats between rollout and trainer
 
 ASKED, FINITE, VALID = above("asked", 0.5), above("finite", 0.5), (above("valid", 0.5),)
@@ -41,7 +40,6 @@ QUADRANTS = {
     for sign, fact in SIDES.items()
 }  # less or more likely than its own distribution is on average, ln π against −H
 REWARDED = (above("rewarded", 0.5),)
-LEADS, SEVERAL, ALIKE = above("leads", 0.5), above("members", 1.5), upto("differing")
 
 
 @dataclass(frozen=True)
@@ -92,27 +90,11 @@ class Batch:
         )
 
 
-def readings(batch: Batch, vocabulary: int) -> list[Reading]:
-    """All that are possible but one, the mean entropy first."""
-    return [
-        *_entropies(vocabulary),
-        *_divergences(batch),
-        *_advantages(batch),
-        *_rewards(batch),
-        *_changes(batch),
-        *_parts(batch),
-        *_clipping(batch),
-        *_rare(batch),
-        *_ratios(batch),
-        *_groups(batch),
-        *_counts(batch),
-    ]
+# -- what is possible ---------------------------------------------------------------------------------------------------
 
 
-# -- tokens ------------------------------------------------------------------------------------------------------------
-
-
-def _entropies(vocabulary: int) -> Iterator[Reading]:
+def of_entropies(vocabulary: int) -> Iterator[Reading]:
+    """Of the scores alone."""
     for name, quantity in (
         ("policy_entropy", "entropy"),
         ("policy_varentropy", "varentropy"),
@@ -123,9 +105,38 @@ def _entropies(vocabulary: int) -> Iterator[Reading]:
     yield _share("policy_top1_above_99", above("top1", CERTAIN), base=SOUND)
     for percent in tokens.PERCENTILES:
         name = f"policy_entropy_p{percent:02d}"
-        yield Reading(_spec(name), Cell(name), checked=_checked(SOUND))
+        yield Reading(spec(name), Cell(name), checked=checked(SOUND))
     most = math.log(vocabulary) if vocabulary > 1 else math.nan
     yield _mean("policy_entropy_normalized", "entropy", base=SOUND, scale=1.0 / most)
+
+
+def of_tokens(batch: Batch) -> list[Reading]:
+    """Of what is given per token."""
+    return [
+        *_divergences(batch),
+        *_advantages(batch),
+        *_changes(batch),
+        *_parts(batch),
+        *_clipping(batch),
+        *_rare(batch),
+        *_ratios(batch),
+    ]
+
+
+def of_counts(batch: Batch) -> Iterator[Reading]:
+    """How much was measured, and how much left out because it is not finite."""
+    yield Reading(spec("policy_tokens"), sum_of("asked", *SOUND))
+    if batch.has("rewards"):
+        yield Reading(spec("policy_sequences"), sum_of("asked", *REWARDED, axis=SEQUENCES))
+    yield _lost("logits", sum_of("asked", ASKED, negated(FINITE)))
+    if batch.taken or batch.has("advantages") or batch.has("ref_logits"):
+        yield _lost("signal", sum_of("asked", *SOUND, negated(*VALID)))
+    if batch.has("rewards"):
+        yield _lost("rewards", sum_of("asked", negated(*REWARDED), axis=SEQUENCES))
+
+
+def _lost(tensor: str, amount: Sum) -> Reading:
+    return Reading(STATISTICS["nonfinite_count"].series(PLACE, {"tensor": tensor}), amount)
 
 
 def _divergences(batch: Batch) -> Iterator[Reading]:
@@ -161,7 +172,7 @@ def _changes(batch: Batch) -> Iterator[Reading]:
     yield _mean("entropy_change_lowering", "change", upto("change"))
     for (likely, sign), facts in QUADRANTS.items():
         yield _mean("entropy_change_cell", "change", *facts, probability=likely, advantage=sign)
-    yield Reading(_spec("policy_cov_top"), Cell("rise_top"), _sum("rise", *VALID), checked=_checked(VALID))
+    yield Reading(spec("policy_cov_top"), Cell("rise_top"), sum_of("rise", *VALID), checked=checked(VALID))
 
 
 def _parts(batch: Batch) -> Iterator[Reading]:
@@ -203,13 +214,13 @@ def _rare(batch: Batch) -> Iterator[Reading]:
         return
     rare = (upto("logp", SPARK), above("worth", -TINY))
     yield _share("spark_share", *rare)
-    yield Reading(_spec("spark_count"), _sum("asked", *VALID, *rare), checked=_checked(VALID))
+    yield Reading(spec("spark_count"), sum_of("asked", *VALID, *rare), checked=checked(VALID))
     yield _share("noise_share", upto("worth", -TINY))
     if batch.judged:
         yield _within("spark_advantage", "advantages", *VALID, *rare)
-        mastered = _sum("asked", *VALID, GOOD, above("logp", MASTERED))
+        mastered = sum_of("asked", *VALID, GOOD, above("logp", MASTERED))
         yield Reading(
-            _spec("mastered_positive"), mastered, _sum("asked", *VALID, GOOD), checked=_checked(VALID)
+            spec("mastered_positive"), mastered, sum_of("asked", *VALID, GOOD), checked=checked(VALID)
         )
 
 
@@ -217,94 +228,34 @@ def _ratios(batch: Batch) -> Iterator[Reading]:
     if batch.taken and batch.has("old_logprobs"):
         yield _mean("importance_ess", "ratio", how="concentration")
         yield _mean("importance_ratio_mean", "ratio")
-        yield Reading(_spec("importance_ratio_max"), Cell("ratio_top"), checked=_checked(VALID))
+        yield Reading(spec("importance_ratio_max"), Cell("ratio_top"), checked=checked(VALID))
     if batch.ratios:
         has = above("ratio")
-        total, size = (_sum(quantity, has, axis=SEQUENCES) for quantity in ("ratio", "asked"))
-        yield Reading(_spec("sequence_ratio_mean"), total, size, checked=_checked(VALID))
-        yield Reading(_spec("sequence_ratio_max"), Cell("sequence_ratio_top"), checked=_checked(VALID))
+        top, size = (sum_of(quantity, has, axis=SEQUENCES) for quantity in ("ratio", "asked"))
+        yield Reading(spec("sequence_ratio_mean"), top, size, checked=checked(VALID))
+        yield Reading(spec("sequence_ratio_max"), Cell("sequence_ratio_top"), checked=checked(VALID))
     if batch.taken and batch.has("rollout_logprobs"):
         yield _mean("mismatch_k3", "rollout_k3")
-        yield Reading(_spec("mismatch_max"), Cell("gap_top"), checked=_checked(VALID))
+        yield Reading(spec("mismatch_max"), Cell("gap_top"), checked=checked(VALID))
         yield _share("mismatch_far", above("gap", FAR))
-
-
-# -- sequences ---------------------------------------------------------------------------------------------------------
-
-
-def _rewards(batch: Batch) -> Iterator[Reading]:
-    if not batch.has("rewards"):
-        return
-    checked = _checked(REWARDED, SEQUENCES)
-    total, size = _sum("reward", *REWARDED, axis=SEQUENCES), _sum("asked", *REWARDED, axis=SEQUENCES)
-    yield Reading(_spec("reward_mean"), total, size, checked=checked)
-    yield Reading(_spec("reward_std"), total, size, how="deviation", checked=checked)
-    if batch.grouped:
-        counted = (LEADS, SEVERAL, above("sound", 0.5))
-        high = above("top", 0.5)
-        number = _sum("asked", *counted, axis=SEQUENCES)
-        for name, facts in (
-            ("zero_variance_groups", (ALIKE,)),
-            ("zero_variance_all_high", (ALIKE, high)),
-            ("zero_variance_all_low", (ALIKE, _not(high))),
-        ):
-            yield Reading(
-                _spec(name), _sum("asked", *counted, *facts, axis=SEQUENCES), number, checked=checked
-            )
-        for name, quantity in (("std", "spread"), ("max", "most"), ("min", "least")):
-            total = _sum(quantity, *counted, axis=SEQUENCES)
-            yield Reading(_spec(f"group_reward_{name}"), total, number, checked=checked)
-    for percent in REWARD_PERCENTILES:
-        name = f"reward_p{percent}"
-        yield Reading(_spec(name), Cell(name), checked=checked)
-
-
-def _groups(batch: Batch) -> Iterator[Reading]:
-    if not batch.grouped:
-        return
-    if batch.has("correct") or batch.has("rewards"):
-        judged = (LEADS,) if batch.has("correct") else (LEADS, above("sound", 0.5))
-        for k in groups.samples(batch.group):
-            enough = (*judged, above("members", k - 0.5))
-            total, number = (_sum(quantity, *enough, axis=SEQUENCES) for quantity in (f"pass_{k}", "asked"))
-            yield Reading(_spec("pass_at", k=str(k)), total, number, scale=-1.0)
-        solved = _sum("asked", *judged, above("solved", 0.5), axis=SEQUENCES)
-        yield Reading(_spec("solved_by_any"), solved, _sum("asked", *judged, axis=SEQUENCES))
-    if batch.has("answers"):
-        number = _sum("asked", LEADS, SEVERAL, axis=SEQUENCES)
-        for name, quantity in (("unique_answers", "unique"), ("answer_entropy", "undecided")):
-            yield Reading(_spec(name), _sum(quantity, LEADS, SEVERAL, axis=SEQUENCES), number)
-
-
-def _counts(batch: Batch) -> Iterator[Reading]:
-    def lost(tensor: str, *facts: Fact, axis: str = TOKENS) -> Reading:
-        spec = STATISTICS["nonfinite_count"].series(PLACE, {"tensor": tensor})
-        return Reading(spec, _sum("asked", *facts, axis=axis))
-
-    yield Reading(_spec("policy_tokens"), _sum("asked", *SOUND))
-    if batch.has("rewards"):
-        yield Reading(_spec("policy_sequences"), _sum("asked", *REWARDED, axis=SEQUENCES))
-    yield lost("logits", ASKED, _not(FINITE))
-    if batch.taken or batch.has("advantages") or batch.has("ref_logits"):
-        yield lost("signal", *SOUND, _not(*VALID))
-    if batch.has("rewards"):
-        yield lost("rewards", _not(*REWARDED), axis=SEQUENCES)
 
 
 # -- shorthand ---------------------------------------------------------------------------------------------------------
 
 
-def _spec(name: str, **labels: str) -> SeriesSpec:
+def spec(name: str, **labels: str) -> SeriesSpec:
+    """The series of a statistic, which has no place."""
     return STATISTICS[name].series("", labels)
 
 
-def _sum(quantity: str, *over: Fact, axis: str = TOKENS, squared: bool = False) -> Sum:
+def sum_of(quantity: str, *over: Fact, axis: str = TOKENS, squared: bool = False) -> Sum:
+    """Of a quantity over the entries of which all these facts are true."""
     return Sum(axis, quantity, over, squared)
 
 
-def _checked(base: Subset, axis: str = TOKENS) -> tuple[Sum, Sum]:
+def checked(base: Subset, axis: str = TOKENS) -> tuple[Sum, Sum]:
     """How many entries are so, and how many there are."""
-    return _sum("asked", *base, axis=axis), _sum("asked", axis=axis)
+    return sum_of("asked", *base, axis=axis), sum_of("asked", axis=axis)
 
 
 def _mean(
@@ -318,20 +269,20 @@ def _mean(
     **labels: str,
 ) -> Reading:
     """What the tokens of which these facts are true contribute to the mean over all of ``base``."""
-    total = _sum(quantity, *base, *facts, squared=squared)
-    size = _sum("asked", *base)
-    return Reading(_spec(name, **labels), total, size, how=how, scale=scale, checked=_checked(base))
+    total = sum_of(quantity, *base, *facts, squared=squared)
+    size = sum_of("asked", *base)
+    return Reading(spec(name, **labels), total, size, how=how, scale=scale, checked=checked(base))
 
 
 def _share(name: str, *facts: Fact, base: Subset = VALID, **labels: str) -> Reading:
     """How many of these that are."""
-    total, size = _sum("asked", *base, *facts), _sum("asked", *base)
-    return Reading(_spec(name, **labels), total, size, checked=_checked(base))
+    total, size = sum_of("asked", *base, *facts), sum_of("asked", *base)
+    return Reading(spec(name, **labels), total, size, checked=checked(base))
 
 
 def _within(name: str, quantity: str, *facts: Fact, **labels: str) -> Reading:
     """The mean over those tokens alone."""
-    return Reading(_spec(name, **labels), _sum(quantity, *facts), _sum("asked", *facts))
+    return Reading(spec(name, **labels), sum_of(quantity, *facts), sum_of("asked", *facts))
 
 
 def _is(quantity: str, number: int) -> Subset:
@@ -339,5 +290,6 @@ def _is(quantity: str, number: int) -> Subset:
     return above(quantity, number - 0.5), upto(quantity, number + 0.5)
 
 
-def _not(fact: Fact) -> Fact:
+def negated(fact: Fact) -> Fact:
+    """That it is not so."""
     return Fact(fact.quantity, fact.threshold, not fact.holds)

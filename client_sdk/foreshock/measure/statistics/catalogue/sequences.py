@@ -32,7 +32,7 @@ SEQUENCES: tuple[Statistic, ...] = (
     Statistic(
         name="shared_ngrams",
         family=FAMILY,
-        title="4-grams that also occur in another sequence",
+        title="N-grams of four tokens that another sequence has too",
         unit="share",
         low=0.0,
         high=1.0,

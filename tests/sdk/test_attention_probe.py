@@ -31,7 +31,7 @@ from torch.utils import checkpoint as checkpoints
 from foreshock.guard import faults
 from foreshock.measure.finish import StepRow
 from foreshock.measure.instruments import Instruments
-from foreshock.measure.probes import attending, attention
+from foreshock.measure.probes import attention, attention_calls
 from foreshock.measure.probes.subject import Subject
 from foreshock.measure.shown import attention as shown
 from foreshock.measure.statistics import attention as statistics
@@ -79,8 +79,8 @@ def fresh() -> Iterator[None]:
     assert functional.scaled_dot_product_attention is ORIGINAL
     assert zoo.fused is ORIGINAL
     assert "softmax" not in vars(torch.Tensor)
-    assert not attending._watchers
-    assert not getattr(attending._entered, "modules", [])
+    assert not attention_calls.watchers
+    assert not getattr(attention_calls.entered, "modules", [])
 
 
 @pytest.fixture
@@ -619,6 +619,7 @@ def test_a_softmax_of_its_own_runs_compiled_unseen_and_unbroken(
 
 COLD = """
 import torch
+import torch._dynamo.trace_rules
 from tests.zoo import attending as zoo
 from foreshock.measure.instruments import Instruments
 torch.set_num_threads(1)
@@ -627,7 +628,8 @@ instruments = Instruments(every={"attention": 1}, on_row=lambda row: None)
 models = [zoo.Stack(make) for make in (zoo.Renamed, zoo.Scores, zoo.ScoresByMethod, zoo.HiddenInTorch)]
 for model in models:
     instruments.watch(model, families=["attention"])
-assert "torch._dynamo" not in __import__("sys").modules  # it will find what stands in when it lists torch's functions
+# The compiler lists torch's functions when it is first used: what stands in is there by then.
+assert torch._dynamo.trace_rules.get_torch_obj_rule_map.cache_info().currsize == 0
 for _ in range(2):
     for model in models:
         torch._dynamo.reset()
@@ -788,25 +790,25 @@ def test_a_graph_that_died_between_two_ops_is_recovered_from(recorded: Recorded)
     recorded.watch(model)
     first, second = (module._forward_pre_hooks.popitem()[1].ticket for module in model.layers)
     q, k = torch.randn(2, 1, 2, 5, 4).unbind(0)
-    chain = attending._chain
+    chain = attention_calls.chain
 
     def died_in(ticket: Tensor) -> None:
-        attending.enter(ticket, chain)
+        attention_calls.enter(ticket, chain)
 
     died_in(first)
-    attending.enter(second, chain)  # the next graph enters another layer, and then the first again
-    attending.leave(chain)
-    attending.enter(first, chain)
-    attending.attend(q, k, None, True, None, chain, True)
-    attending.leave(chain)
-    attending.attend(q, k, None, True, None, chain, True)  # outside of any
+    attention_calls.enter(second, chain)  # the next graph enters another layer, and then the first again
+    attention_calls.leave(chain)
+    attention_calls.enter(first, chain)
+    attention_calls.attend(q, k, None, True, None, chain, True)
+    attention_calls.leave(chain)
+    attention_calls.attend(q, k, None, True, None, chain, True)  # outside of any
     values = recorded.step()
     assert MEDIAN.format("layers.0") in values
     assert MEDIAN.format("layers.1") not in values
     died_in(second)
     train(zoo.Fused())  # eager code is in no graph
     assert recorded.step() == {}
-    attending.leave(chain)
+    attention_calls.leave(chain)
 
 
 def test_threads_do_not_take_each_other_s_attention(recorded: Recorded) -> None:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from foreshock.measure.statistics import attention
+from foreshock.measure.statistics import attention, attention_kernel
 
 torch.set_num_threads(1)
 NAMES = ("entropy", "normalized", "sink", "held", "spread", "highest", "bound", "bad")
@@ -253,7 +253,7 @@ def test_of_many_queries_one_of_each_stretch_is_read() -> None:
 def test_a_sample_reads_what_all_queries_would_within_its_error() -> None:
     q, k = drawn(4, 4, 512, 32, scale=1.5), drawn(4, 4, 512, 32, seed=1)
     q[:, 3] *= 3
-    every = attention.by_kernel(q, k, True, 32**-0.5).numpy()
+    every = attention_kernel.entropies(q, k, True, 32**-0.5).numpy()
     sampled = ours(q, k, causal=True)
     np.testing.assert_allclose(sampled["entropy"], every[0], rtol=0.06)
     true_max = (q @ k.transpose(2, 3) * 32**-0.5).amax((0, 2, 3)).numpy()
@@ -277,7 +277,7 @@ def test_only_a_few_sequences_are_read_spread_over_the_batch() -> None:
 def test_the_kernel_gives_the_entropy_of_every_query(groups: int, causal: bool) -> None:
     q, k = drawn(2, 4, 24, 16, scale=2.0), drawn(2, groups, 24, 16, seed=1)
     expected = twin(q, k, causal=causal)
-    found = attention.by_kernel(q, k, causal, 0.25).double().numpy()
+    found = attention_kernel.entropies(q, k, causal, 0.25).double().numpy()
     np.testing.assert_allclose(found, [expected["entropy"], expected["normalized"]], atol=3e-5)
 
 
@@ -286,7 +286,7 @@ def test_exactness_is_used_where_heads_are_flat_and_the_sample_where_they_are_sh
     q[:, 0] *= 40
     k = drawn(2, 3, 256, 16, seed=1, dtype=torch.bfloat16)
     plain, exact = ours(q, k, causal=True), ours(q, k, causal=True, exact=True)
-    every = attention.by_kernel(q, k, True, 0.25).double().numpy()
+    every = attention_kernel.entropies(q, k, True, 0.25).double().numpy()
     assert plain["entropy"][0] < 1 < plain["entropy"][1:].min()
     assert exact["entropy"][0] == plain["entropy"][0]
     assert exact["normalized"][0] == plain["normalized"][0]
@@ -310,7 +310,7 @@ def test_the_kernel_leaves_broken_queries_out() -> None:
     q, k = drawn(1, 2, 8, 8), drawn(1, 2, 8, 8, seed=1)
     q[0, 0, 3] = math.nan
     expected = twin(q, k)
-    found = attention.by_kernel(q, k, False, 8**-0.5).double().numpy()
+    found = attention_kernel.entropies(q, k, False, 8**-0.5).double().numpy()
     np.testing.assert_allclose(found, [expected["entropy"], expected["normalized"]], atol=3e-5)
 
 

@@ -3,24 +3,17 @@
 Queries and keys exist nowhere but in the arguments of `scaled_dot_product_attention`; where a module does its own softmax,
 its logits are what that is taken of. While anything is watched, functions of ours stand in for both: they call the
 original, return what it returns, and show the arguments to an opaque op. The last watcher to leave puts the originals back.
-
-Whose call it is: in eager code, the nearest watched module on the Python stack of this thread, so there is no state that
-an exception could leave behind. Compiled code has no such stack: hooks around the module put `enter` and `leave` into the
-graph. All three ops change one tensor, which keeps them in order in any graph, and what a hook hands over is a tensor too,
-so that one graph serves all layers: a number would be a constant of the graph, and each layer a recompilation.
 """
 
 from __future__ import annotations
 
 import functools
-import sys
 import threading
 import types
 import weakref
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,35 +22,8 @@ from torch.utils.hooks import RemovableHandle
 
 from foreshock.guard import guard
 
+from .attention_calls import Gate, Watcher, attend, chain, gates, looked_at, watchers
 from .exporting import is_exporting
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call as a watched module made it."""
-
-    q: Tensor  # [sequences, heads, queries, width]; without keys the logits, [sequences, heads, queries, keys]
-    k: Tensor | None
-    mask: Tensor | None
-    causal: bool
-    scale: float | None
-    trained: bool
-
-
-class Gate(Protocol):
-    """Says when calls can be recorded: asked at every call, of any module. `Sites` is one."""
-
-    def awaits(self, kind: str) -> bool: ...
-
-
-class Watcher(Protocol):
-    """Who is shown the calls of a module."""
-
-    def lets_pass(self) -> bool:
-        """True when no call is to be recorded now: asked before anything is prepared, where the gate is open."""
-
-    def show(self, call: Call) -> None:
-        """Measure it, if it is its turn."""
 
 
 class Watching(RemovableHandle):
@@ -70,8 +36,8 @@ class Watching(RemovableHandle):
         self._watcher = watcher
         self._removed = False
         with _lock:
-            _watchers.setdefault(module, []).append(watcher)
-            _gates[gate] += 1
+            watchers.setdefault(module, []).append(watcher)
+            gates[gate] += 1
             _stand_in(module, softmax)
 
     def remove(self) -> None:
@@ -80,23 +46,19 @@ class Watching(RemovableHandle):
                 return
             self._removed = True
             module = self._module()
-            if module is not None and self._watcher in _watchers.get(module, []):
-                _watchers[module].remove(self._watcher)
-                if not _watchers[module]:
-                    del _watchers[module]
-            _gates[self._gate] -= 1
-            if _gates[self._gate] == 0:
-                del _gates[self._gate]
-            if not _gates:
-                _watchers.clear()
+            if module is not None and self._watcher in watchers.get(module, []):
+                watchers[module].remove(self._watcher)
+                if not watchers[module]:
+                    del watchers[module]
+            gates[self._gate] -= 1
+            if gates[self._gate] == 0:
+                del gates[self._gate]
+            if not gates:
+                watchers.clear()
                 _stand_aside()
 
 
 _lock = threading.RLock()
-_watchers: weakref.WeakKeyDictionary[nn.Module, list[Watcher]] = weakref.WeakKeyDictionary()
-_gates: Counter[Gate] = Counter()
-
-# -- standing in -----------------------------------------------------------------------------------------------------------
 
 _undo: list[Callable[[], None]] = []
 _stands: list[tuple[Any, Any]] = []  # the fused function, and ours
@@ -167,7 +129,7 @@ def _for_fused(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
         if torch.compiler.is_compiling():  # no guard: a compiler traces this once, and the op guards itself
             if not is_exporting():
                 _fused(*args, **kwargs)
-        elif _looked_at():
+        elif looked_at():
             with guard("watching attention"):
                 _fused(*args, **kwargs)
         return out
@@ -184,28 +146,12 @@ def _for_softmax(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def stand_in(*args: Any, **kwargs: Any) -> Tensor:
         out = original(*args, **kwargs)
         # Compiled code would have to write the logits to memory only for us to see them.
-        if not torch.compiler.is_compiling() and _looked_at():
+        if not torch.compiler.is_compiling() and looked_at():
             with guard("watching attention"):
                 _logits(*args, **kwargs)
         return out
 
     return stand_in
-
-
-def _open() -> bool:
-    """True when a call made now could be recorded: outside a backward pass, and somebody waits."""
-    if torch._C._current_graph_task_id() != -1:
-        return False
-    return any(gate.awaits("attention") for gate in list(_gates))
-
-
-def _looked_at() -> bool:
-    """True when the call that eager code is making would be recorded."""
-    if not _open():
-        return False
-    _entered.modules = []  # eager code is in no graph, whatever one that died has left
-    watchers = [watcher for watcher in _watching() if not watcher.lets_pass()]
-    return len(watchers) > 0
 
 
 def _fused(
@@ -221,12 +167,12 @@ def _fused(
     if _plain(query) and _plain(key) and (attn_mask is None or _plain(attn_mask)):
         mask = None if attn_mask is None else attn_mask.detach()
         trained = query.requires_grad or key.requires_grad
-        attend(query.detach(), key.detach(), mask, is_causal, scale, _chain, trained)
+        attend(query.detach(), key.detach(), mask, is_causal, scale, chain, trained)
 
 
 def _logits(input: Tensor, dim: int | None = None, *_: Any, **__: Any) -> None:  # noqa: A002 (torch's own name)
     if _plain(input) and input.dim() in (3, 4) and dim in (-1, input.dim() - 1):
-        attend(input.detach(), None, None, False, None, _chain, input.requires_grad)
+        attend(input.detach(), None, None, False, None, chain, input.requires_grad)
 
 
 def _plain(x: Tensor) -> bool:
@@ -238,135 +184,3 @@ def _plain(x: Tensor) -> bool:
         or torch._C._get_tracing_state() is not None
         or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None
     )
-
-
-# -- whose call it is ------------------------------------------------------------------------------------------------------
-
-_chain = torch.zeros(1, device="cpu")  # what the ops change
-_entered = threading.local()  # .modules: ids, in compiled code that this thread runs; eager code empties it
-_CALLS = (nn.Module._call_impl.__code__, nn.Module._wrapped_call_impl.__code__)
-
-
-def hooks(module: nn.Module) -> Sequence[RemovableHandle]:
-    """What tells compiled code that it is inside of this module. Attach them before the first compiled call."""
-    # always_call and with_kwargs would cost a recompilation per layer where each layer is compiled for itself: dynamo
-    # looks such hooks up by their number.
-    before, after = Before(torch.full((), id(module), dtype=torch.int64, device="cpu")), After()
-    return module.register_forward_pre_hook(before), module.register_forward_hook(after)
-
-
-class Before:
-    """The hook at a module's beginning. A copy or a pickle of the module gets one that does nothing."""
-
-    def __init__(self, ticket: Tensor) -> None:
-        self.ticket = ticket
-
-    def __call__(self, module: nn.Module, args: Any) -> None:
-        if torch.compiler.is_compiling() and not is_exporting():
-            enter(self.ticket, _chain)
-
-    def __reduce__(self) -> tuple[type[Silent], tuple[()]]:
-        return Silent, ()
-
-
-class After:
-    """The hook at its end."""
-
-    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        if torch.compiler.is_compiling() and not is_exporting():
-            leave(_chain)
-
-    def __reduce__(self) -> tuple[type[Silent], tuple[()]]:
-        return Silent, ()
-
-
-class Silent:
-    """A hook that does nothing."""
-
-    def __call__(self, *_: Any) -> None:
-        return None
-
-
-def _watching() -> Sequence[Watcher]:
-    """Who watches the module whose forward is running in this thread, the innermost that is watched."""
-    module = _current()
-    return () if module is None else tuple(_watchers.get(module, ()))
-
-
-def _current() -> nn.Module | None:
-    entered: list[int] = getattr(_entered, "modules", [])
-    if entered:
-        return next((module for module in list(_watchers) if id(module) == entered[-1]), None)
-    frame = sys._getframe(1)
-    while (
-        frame is not None
-    ):  # of a module's call only its own locals are looked at: a snapshot of others would keep tensors
-        if frame.f_code in _CALLS and frame.f_locals["self"] in _watchers:
-            module: nn.Module = frame.f_locals["self"]
-            return module
-        if frame.f_back is None:
-            return None
-        frame = frame.f_back
-    return None
-
-
-# -- the ops ---------------------------------------------------------------------------------------------------------------
-
-
-def _enter(ticket: Tensor, chain: Tensor) -> None:
-    if torch._C._current_graph_task_id() != -1:
-        return
-    if not hasattr(_entered, "modules"):
-        _entered.modules = []
-    module = int(ticket)
-    if module in _entered.modules:  # it was left by an exception
-        del _entered.modules[_entered.modules.index(module) :]
-    _entered.modules.append(module)
-
-
-def _leave(chain: Tensor) -> None:
-    if torch._C._current_graph_task_id() == -1 and getattr(_entered, "modules", []):
-        _entered.modules.pop()
-
-
-def _attend(
-    q: Tensor,
-    k: Tensor | None,
-    mask: Tensor | None,
-    causal: bool,
-    scale: float | None,
-    chain: Tensor,
-    trained: bool,
-) -> None:
-    if not _open() or (q.is_cuda and torch.cuda.is_current_stream_capturing()):
-        return  # a replayed graph would not come back here
-    with guard("the statistics of attention"):
-        for watcher in _watching():
-            watcher.show(Call(q, k, mask, causal, scale, trained))
-
-
-def _nothing(*_: Any) -> None:
-    return None
-
-
-_library = torch.library.Library("foreshock", "FRAGMENT")  # type: ignore[no-untyped-call]  # torch leaves it untyped
-_tags = tuple(
-    getattr(torch.Tag, name) for name in ("cudagraph_unsafe", "pt2_compliant_tag") if hasattr(torch.Tag, name)
-)
-for _schema, _run in (
-    ("enter_attention(Tensor ticket, Tensor(a!) chain) -> ()", _enter),
-    (
-        "attend(Tensor q, Tensor? k, Tensor? mask, bool causal, float? scale, Tensor(a!) chain, bool trained) -> ()",
-        _attend,
-    ),
-    ("leave_attention(Tensor(a!) chain) -> ()", _leave),
-):
-    _name = _schema.partition("(")[0]
-    _library.define(_schema, tags=_tags)  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    _library.impl(_name, _run, "CPU")  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    _library.impl(_name, _run, "CUDA")  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    torch.library.register_fake(f"foreshock::{_name}", _nothing, lib=_library)
-
-enter = torch.ops.foreshock.enter_attention.default
-attend = torch.ops.foreshock.attend.default
-leave = torch.ops.foreshock.leave_attention.default

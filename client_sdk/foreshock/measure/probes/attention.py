@@ -11,7 +11,7 @@ from torch import nn
 
 from foreshock.measure.statistics import attention
 
-from . import attending
+from . import attending, attention_calls
 from .attention_modules import Way, heads_of, recognised, way, width_of
 from .choose import evenly
 from .subject import Attached, Planned, Subject
@@ -65,7 +65,7 @@ def _attach(
     watching = attending.Watching(module, sites, layer, softmax=seen.softmax)
     if not seen.fused:  # compiled code does not show a softmax: its silence would mean nothing
         return Attached([watching])
-    return Attached([*attending.hooks(module), watching], [layer.site])
+    return Attached([*attention_calls.hooks(module), watching], [layer.site])
 
 
 def _nothing(sites: Sites) -> Attached:
@@ -81,7 +81,7 @@ class Layer:
         self._bounded = True
         self._named = False
         self._sites = sites
-        self._call: attending.Call | None = None
+        self._call: attention_calls.Call | None = None
         self.site: Site = sites.site(
             ("attention", place),
             place,
@@ -95,7 +95,7 @@ class Layer:
         """True when no call of the open step is to be recorded."""
         return self.site.lets_pass()
 
-    def show(self, call: attending.Call) -> None:
+    def show(self, call: attention_calls.Call) -> None:
         """Measure the call, if it is this place's turn."""
         if not call.q.numel() or not self.site.wanted(call.trained):
             return
@@ -108,7 +108,7 @@ class Layer:
             self._call = None
         self.site.off = False
 
-    def _per_head(self, call: attending.Call) -> attending.Call:
+    def _per_head(self, call: attention_calls.Call) -> attention_calls.Call:
         """With four dimensions each."""
         q, k, mask = call.q, call.k, call.mask
         if q.dim() == 3:
@@ -120,7 +120,7 @@ class Layer:
             k = k.expand(q.shape[0], -1, -1, -1)
         return dataclasses.replace(call, q=q, k=k, mask=mask)
 
-    def _name(self, call: attending.Call) -> None:
+    def _name(self, call: attention_calls.Call) -> None:
         """The first call gives the series their final number, before the first of their rows is sent."""
         if self._named:
             return

@@ -59,7 +59,7 @@ def test_what_is_merged_exactly_is_what_the_whole_batch_reads(
         sizes = [1] * subject.count(shown)
     whole = subject.read(shown)
     parts = [subject.read(part) for part in subject.split(shown, sizes)]
-    loose = (*subject.averaged, *subject.bounded, *subject.extreme)
+    loose = (*subject.averaged, *subject.bounded, *subject.loose)
     for spec, value in together(parts).items():
         empty = any(math.isnan(part[spec]) and _weight(spec, part) > 0 for part in parts)
         if spec.statistic in loose or empty:  # a rank that cannot say makes all of them silent
@@ -95,6 +95,30 @@ def test_what_is_averaged_over_ranks_is_near_what_the_whole_batch_reads(subject:
         if spec.statistic in subject.averaged:
             near = pytest.approx(whole[spec], rel=subject.apart, abs=subject.apart, nan_ok=True)
             assert value == near, spec.key
+
+
+# Read of the whole model, or of one loss, which every rank has: merging has nothing to do but to keep it.
+REPLICATED = {
+    *("sharpness", "sharpness_times_lr", "hessian_trace", "gradient_noise_scale", "micro_batches"),
+    *("weight_spectral_norm", "weight_stable_rank", "variance_dead_share", "skipped_step_share"),
+}
+
+
+def test_every_merge_of_the_catalogue_is_put_to_the_test() -> None:
+    told = {name for name, statistic in STATISTICS.items() if statistic.merge != "none"}
+    read = {
+        spec.statistic
+        for subject in MIXED
+        for spec in subject.read(subject.draw(8 * subject.block, generator(0)))
+    }
+    assert told - read == REPLICATED & told
+    assert {STATISTICS[name].merge for name in REPLICATED} <= {"mean", "max"}
+
+
+def test_what_ranks_agree_on_stays_as_it_is() -> None:
+    values = np.full((1, 4), 0.7)
+    for how in ("mean", "max", "min"):
+        assert merged(how, values, np.ones((1, 4)), np.ones((1, 4), bool))[0] == pytest.approx(0.7, rel=1e-15)
 
 
 def test_a_mean_without_a_weight_is_of_what_has_no_rows_or_counts_ranks_alike() -> None:

@@ -43,9 +43,9 @@ class Subject:
     bounded: tuple[
         str, ...
     ] = ()  # those whose merged value is a bound: of a minimum from above, of a maximum too
-    extreme: tuple[
+    loose: tuple[
         str, ...
-    ] = ()  # those of which the merged value is the largest of any rank, and nothing is claimed of the whole
+    ] = ()  # those whose merged value is an extreme, or a count in bins: nothing is claimed
     apart: float = 0.1  # how far an average of ranks may be from the whole, relative to it
     ranked: bool = True  # ranks see different rows
     even: bool = False  # the ranks' shares count alike, so they must be of one size

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from foreshock.series import SeriesSpec
 
@@ -66,22 +67,22 @@ class Batch:
         """Whether all of these are given."""
         return self.names.issuperset(names)
 
-    @property
+    @cached_property
     def taken(self) -> bool:
         """Whether ln π of the tokens taken can be known."""
         return self.has("actions") or self.has("logprobs")
 
-    @property
+    @cached_property
     def judged(self) -> bool:
         """Whether the signal of each of them can be."""
         return self.taken and self.has("advantages")
 
-    @property
+    @cached_property
     def grouped(self) -> bool:
         """Whether it is known which sequences belong together."""
         return self.group is not None or self.has("groups")
 
-    @property
+    @cached_property
     def ratios(self) -> bool:
         """Whether the importance ratios of whole sequences can be had: of those that what else is per sequence is of."""
         other = {"rewards", "correct", "answers"} & self.names

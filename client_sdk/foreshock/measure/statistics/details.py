@@ -67,7 +67,7 @@ def alive(energy_D: Tensor) -> Tensor:
 
 def _variance(rows: Rows, energy_D: Tensor) -> tuple[Tensor, Tensor]:
     """VICReg's hinge, of the input's own scale, and the share of dimensions that hardly move."""
-    deviation_D = (energy_D / rows.count).sqrt_()
+    deviation_D = (energy_D / (rows.count - 1.0)).sqrt_()
     own_D = (deviation_D / rows.shrink).square_()
     hinge = (1.0 - (own_D + EPSILON).sqrt_()).clamp_min_(0.0).mean()
     middle = deviation_D.median()

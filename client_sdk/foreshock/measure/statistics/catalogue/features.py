@@ -15,7 +15,7 @@ STATISTICS: tuple[Statistic, ...] = (
         title="Missing variance per dimension",
         low=0.0,
         high=1.0,
-        formula="mean_j max(0, 1 − √(Var_j + 1e-4))",
+        formula="mean_j max(0, 1 − √(Var_j + 1e-4)), Var over n − 1",
         source="Bardes, Ponce & LeCun 2022, VICReg, arXiv:2105.04906, equation 1 with γ = 1, ε = 1e-4",
         degenerate="0.99 when all rows are equal; NaN with fewer than two valid rows",
         healthy="near 0 for embeddings that VICReg trains; for others any level that stays",

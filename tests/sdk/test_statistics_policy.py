@@ -77,6 +77,16 @@ def test_the_bounds_of_the_loss_are_those_given(clip: Clip) -> None:
     compare(batch(), clip=clip)
 
 
+def test_a_policy_that_has_not_moved_is_clipped_by_no_bounds() -> None:
+    given = batch()
+    given["logprobs"] = given["old_logprobs"]
+    del given["actions"]
+    ours = measured(given, sources=SOURCES, clip=Clip(0.0, 0.0, 1.5))
+    clipped = {key: value for key, value in ours.items() if key.startswith("clip_")}
+    assert clipped
+    assert set(clipped.values()) == {0.0}
+
+
 def _poisoned(given: Given) -> Given:
     given["logits"][1, 2, 3] = math.nan
     given["logits"][1, 3, :] = -math.inf

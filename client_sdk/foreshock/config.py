@@ -37,6 +37,7 @@ EVERY: Mapping[str, int] = {
     "weight_spectra": 0,
     "weights": 500,
 }  # steps between readings, by kind; 0: never, unless asked for
+RANKS = ("data", "model")  # what the processes of a job share among them: the rows, or the model
 KINDS = tuple(EVERY)  # of readings that a schedule can thin out
 ASKED = 1000  # steps between readings of what is off until its family is asked for
 FAMILIES = (
@@ -110,6 +111,12 @@ class Config:
         },
     )
 
+    ranks: str = field(
+        default="data",
+        metadata={
+            "about": "`data`: the ranks see rows of one kind, the server merges them; `model`: each holds another part"
+        },
+    )
     budget: float | None = field(
         default=None,
         metadata={"about": "percent of the training's time that measuring may take; 0: no limit"},
@@ -148,6 +155,8 @@ class Config:
             )
         if self.budget is not None and not 0 <= self.budget <= 100:
             found.append(f"budget is {self.budget}; write percent of the training's time, 0 for no limit")
+        if self.ranks not in RANKS:
+            found.append(f"ranks is {self.ranks!r}; write 'data' or 'model'")
         for kind, steps in self.every.items():
             if kind not in KINDS:
                 found.append(f"every names {kind!r}; it can name {', '.join(KINDS)}")

@@ -33,6 +33,7 @@ def init(
     flush_seconds: float | None = None,
     every: Mapping[str, int] | str | None = None,
     families: Sequence[str] | str | None = None,
+    ranks: str | None = None,
     budget: float | None = None,
     transport: Transport | None = None,
 ) -> Run:
@@ -55,6 +56,7 @@ def init(
         flush_seconds=flush_seconds,
         every=every,
         families=families,
+        ranks=ranks,
         budget=budget,
     )
     return open_run(settings, config, transport=transport)

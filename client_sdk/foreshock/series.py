@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 
@@ -41,6 +41,10 @@ class SeriesSpec:
         if not labels:
             return self.statistic
         return f"{self.statistic}{{{','.join(f'{name}={value}' for name, value in labels.items())}}}"
+
+    def replicated(self) -> SeriesSpec:
+        """The same where every rank reads the same thing, and not a part of one: adding the ranks up would count it again."""
+        return self if self.merge is None else replace(self, merge="mean", weight=None)
 
     def on_wire(self) -> Mapping[str, Any]:
         """The object that the wire contract calls a series."""

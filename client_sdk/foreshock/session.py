@@ -138,6 +138,7 @@ class Session:
             budget=self._config.budget,
             background=self._background_seconds,
             families=self._config.families,
+            ranks=self._config.ranks,
             rank=rank,
             world_size=world_size if rank else 1,  # the first rank keeps plain names
             on_row=self._arrived,

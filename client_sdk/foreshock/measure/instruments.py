@@ -62,20 +62,27 @@ class Instruments:
         every: Mapping[str, int] | None = None,
         rank: int = 0,
         world_size: int = 1,
+        ranks: str = "data",
         families: Sequence[str] = (),
         budget: float | None = 0.0,
         background: Callable[[], float] = lambda: 0.0,
         on_row: Callable[[StepRow], None],
     ) -> None:
-        """``budget`` in percent of the training's time, None for the device's default, 0 for no limit; ``background`` tells the
+        """``ranks`` see rows of one kind each ("data": their readings are merged, and the eigenvalues are the first rank's
+        alone), or hold parts of one "model" that nothing merges. ``budget`` in percent of the training's time, None for the device's default, 0 for no limit; ``background`` tells the
         CPU seconds that we have taken beside the training thread."""
         labels = (("rank", str(rank)),) if world_size > 1 else ()
         self.governor = Governor(budget, background=background, competes=competes) if budget != 0 else None
         self.sites = Sites(
             every or {},
             labels,
-            lambda clock: Spectra(clock, lambda device: new_collector(device, slots=1)),
+            lambda clock: Spectra(
+                clock,
+                lambda device: new_collector(device, slots=1),
+                wanted=rank == 0 or ranks == "model",
+            ),
             self.governor,
+            merging=ranks == "data",
         )
         self.memory = 0  # bytes that we hold in the training process and on its devices, as last counted
         self._clock = self.sites.clock
@@ -134,6 +141,7 @@ class Instruments:
         names of families of the catalogue. Call it before the first compiled call. Called again with the same model it
         adds lines; a second model's places begin with ``model2.``.
         """
+        guard_hooks()
         wishes = Wishes.of(self._families if families is None else families, without)
         subject = Subject.of(model, include=include, exclude=tuple(exclude or ()), optimizer=optimizer)
         subject = replace(subject, prefix=self._prefix(subject.root))
@@ -242,6 +250,18 @@ class Instruments:
                 UNSEEN_AFTER,
                 ", ".join(dict.fromkeys(silent)),
             )
+
+
+def guard_hooks() -> None:
+    """Let compiled graphs ask whether a module has hooks before they stand for its call.
+
+    Models of one class share their graphs. Unasked, the graph of a copy without hooks (a reference policy, a moving average)
+    takes the place of the watched model's, and from then on nothing is seen of it.
+    """
+    with guard("asking compiled graphs to look at hooks"):
+        from torch._dynamo import config  # making any optimizer has imported it already
+
+        config.skip_nnmodule_hook_guards = False
 
 
 def competes() -> bool:

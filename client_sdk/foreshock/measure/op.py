@@ -28,6 +28,8 @@ def register(site: Site) -> Site:
     with _lock:
         site.index, _next = _next, _next + 1
         _sites[site.index] = site
+    # A tensor, not a number: one compiled graph then serves all the layers of a model that are compiled one by one.
+    site.ticket = torch.full((), site.index, dtype=torch.int64, device="cpu")
     return site
 
 
@@ -36,8 +38,8 @@ def forget(site: Site) -> None:
     _sites.pop(site.index, None)
 
 
-def _observe(xs: list[Tensor], row: Tensor, site: int, trained: bool) -> None:
-    found = _sites.get(site)
+def _observe(xs: list[Tensor], row: Tensor, site: Tensor, trained: bool) -> None:
+    found = _sites.get(int(site))  # it lies on the host
     if found is None or not found.wanted(trained):
         return
     if row.is_cuda and torch.cuda.is_current_stream_capturing():
@@ -48,7 +50,7 @@ def _observe(xs: list[Tensor], row: Tensor, site: int, trained: bool) -> None:
         found.off = False
 
 
-def _nothing(xs: list[Tensor], row: Tensor, site: int, trained: bool) -> None:
+def _nothing(xs: list[Tensor], row: Tensor, site: Tensor, trained: bool) -> None:
     return None
 
 
@@ -56,7 +58,7 @@ _library = torch.library.Library("foreshock", "DEF")  # type: ignore[no-untyped-
 _tags = tuple(
     getattr(torch.Tag, name) for name in ("cudagraph_unsafe", "pt2_compliant_tag") if hasattr(torch.Tag, name)
 )
-_library.define("observe(Tensor[] xs, Tensor(a!) row, int site, bool trained) -> ()", tags=_tags)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+_library.define("observe(Tensor[] xs, Tensor(a!) row, Tensor site, bool trained) -> ()", tags=_tags)  # type: ignore[no-untyped-call]  # torch leaves it untyped
 _library.impl("observe", _observe, "CPU")  # type: ignore[no-untyped-call]  # torch leaves it untyped
 _library.impl("observe", _observe, "CUDA")  # type: ignore[no-untyped-call]  # torch leaves it untyped
 torch.library.register_fake("foreshock::observe", _nothing, lib=_library)
@@ -64,11 +66,16 @@ torch.library.register_fake("foreshock::observe", _nothing, lib=_library)
 observe = torch.ops.foreshock.observe.default
 
 
+def capturing() -> bool:
+    """True while the user captures a CUDA graph: what is launched now would run again at each replay, unseen."""
+    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
+
+
 def passing_seconds() -> float:
     """What a call costs that is let pass, by the example of one."""
     began = time.perf_counter()
-    observe([_anything], _anything, 0, False)
+    observe([_anything], _anything, _nowhere, False)
     return time.perf_counter() - began
 
 
-_anything = torch.zeros(1, device="cpu")
+_anything, _nowhere = torch.zeros(1, device="cpu"), torch.zeros((), dtype=torch.int64, device="cpu")

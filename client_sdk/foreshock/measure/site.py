@@ -102,6 +102,7 @@ class Site:
         self.turn = clock.turns.of(kind, clock.opened)
         self.row = _new_row(len(self.specs), device)
         self.index = -1  # given by the registry in op.py
+        self.ticket: Tensor  # the same as a tensor on the host: what the op is called with
         self.calls = 0  # heartbeat: a hook that a compiled graph ignores leaves this at zero
         self.trains = False
         self.off = False  # after its first exception

@@ -13,7 +13,7 @@ from foreshock.config import EVERY
 from foreshock.series import SeriesSpec
 
 from .governor import Governor
-from .op import forget, observe, register
+from .op import capturing, forget, observe, register
 from .probes.embeddings import Embeddings
 from .site import Clock, Site
 from .spectra import Spectra
@@ -33,6 +33,8 @@ class Sites:
         labels: tuple[tuple[str, str], ...],
         spectra: Callable[[Clock], Spectra],
         governor: Governor | None = None,
+        *,
+        merging: bool = True,
     ) -> None:
         unknown = set(every) - set(EVERY)
         if unknown:
@@ -40,13 +42,14 @@ class Sites:
         self.clock = Clock({**EVERY, **every}, governor)
         self.spectra = spectra(self.clock)
         self._labels = labels
+        self._merging = merging  # False: the ranks hold different things under one name
         self._sites: dict[object, Site] = {}
         self._constants: dict[tuple[str, torch.device], Tensor] = {}
         self._generators: dict[torch.device, torch.Generator] = {}
 
     def awaits(self, kind: str) -> bool:
         """True when a showing of this kind could be recorded in the open step: ask before preparing tensors."""
-        return not self.clock.closed and self.clock.due(kind)
+        return not self.clock.closed and self.clock.due(kind) and not capturing()
 
     def site(
         self,
@@ -92,10 +95,12 @@ class Sites:
 
     def show(self, site: Site, tensors: list[Tensor]) -> None:
         """Measure these tensors there, if it is the site's turn."""
-        observe(tensors, site.row, site.index, True)
+        observe(tensors, site.row, site.ticket, True)
 
     def named(self, specs: Sequence[SeriesSpec]) -> list[SeriesSpec]:
         """The series with the labels of this process."""
+        if not self._merging:
+            specs = [replace(spec, merge=None, weight=None) for spec in specs]
         if not self._labels:
             return list(specs)
         return [replace(spec, labels=tuple(sorted((*spec.labels, *self._labels)))) for spec in specs]

@@ -58,6 +58,7 @@ class Spectra:
     new_collector: Callable[[torch.device], Collector[_Note]]
     now: Callable[[], float] = time.perf_counter
     skipped: int = 0  # matrices not sent for want of room
+    wanted: bool = True  # False: this rank's rows are of the kind that another rank's are
     share: float = SHARE  # less, where the worker takes its time from the training
     _sources: list[Source] = field(default_factory=list)
     _chosen: set[Source] = field(default_factory=set)
@@ -88,6 +89,8 @@ class Spectra:
         self, source: Source, problem: Problem, frame: FrameSpec, payload: Callable[[], Tensor]
     ) -> bool:
         """Keep the payload until the step closes, if it is this source's turn; it is not made where it is not."""
+        if not self.wanted:
+            return False
         source.size = problem.size
         turn = source.guest or source in self._chosen
         if source not in self._held and (not turn or problem.size > self._room):

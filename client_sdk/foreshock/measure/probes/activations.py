@@ -40,14 +40,14 @@ class Hook:
                 return
             xs, trained = self.pick(module, args, output)
             if xs:
-                observe([x.detach() for x in xs], site.row, site.index, trained)
+                observe([x.detach() for x in xs], site.row, site.ticket, trained)
             return
         if site.lets_pass():
             return
         with guard(f"the hook at {site.place}"):
             xs, trained = self.pick(module, args, output)
             if xs:
-                observe([_local(x.detach()) for x in xs], site.row, site.index, trained)
+                observe([_local(x.detach()) for x in xs], site.row, site.ticket, trained)
 
     def __reduce__(self) -> tuple[type[Silent], tuple[()]]:
         return Silent, ()

@@ -55,6 +55,11 @@ class Stepped:
         self.labels = {"optimizer": str(number)} if number else {}
 
     @cached_property
+    def sharded(self) -> bool:
+        """True when each rank holds a part of the parameters; else all of them hold the same, or there is one rank."""
+        return any(_is_sharded(one.parameter) for place in self.held for one in place)
+
+    @cached_property
     def weights(self) -> list[list[Tensor]]:
         """By place."""
         return [[one.weight for one in place] for place in self.held]
@@ -118,7 +123,11 @@ class Stepped:
     ) -> Site | None:
         """The site of this optimizer's row of a reader, or None when it has recorded in the open step."""
         key = (kind, id(reader), self.number, tuple(names), self.device)
-        site = sites.site(key, kind, kind, specs, _written_by_hooks, self.device)
+
+        def merging() -> list[SeriesSpec]:
+            return specs() if self.sharded else [spec.replicated() for spec in specs()]
+
+        site = sites.site(key, kind, kind, merging, _written_by_hooks, self.device)
         return None if site in sites.clock.recorded else site
 
 
@@ -130,6 +139,11 @@ def write(sites: Sites, site: Site, values: Sequence[Tensor]) -> None:
 
 def _written_by_hooks(tensors: Sequence[Tensor]) -> Tensor:
     raise AssertionError("an optimizer's row is written by its hooks")
+
+
+def _is_sharded(parameter: nn.Parameter) -> bool:
+    placements = getattr(parameter, "placements", ())
+    return any(one.is_shard() for one in placements) or getattr(parameter, "_is_flat_param", False)
 
 
 def embedded(model: nn.Module | None) -> set[int]:

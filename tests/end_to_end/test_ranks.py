@@ -1,0 +1,92 @@
+"""Ranks that train shares of a batch read, merged by the server, what one process reads on the whole batch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch.distributed
+from tests.zoo.parallel import STEPS
+
+from foreshock.measure.statistics import STATISTICS
+from foreshock.query.client import Client
+
+if TYPE_CHECKING:
+    from .conftest import Server
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch was built without distributed"),
+]
+ROOT = Path(__file__).parents[2]
+
+
+def train(kind: str, world: int, server: Server, folder: Path, faulty: int = -1) -> None:
+    """All ranks, to their end."""
+    ranks = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "tests.zoo.parallel", kind, str(rank), str(world)),
+                *(str(folder / f"{kind}-store"), server.url, str(folder / "spool"), str(faulty)),
+            ],
+            cwd=ROOT,
+            env={**os.environ, "FORESHOCK_STRICT": "1"},
+        )
+        for rank in range(world)
+    ]
+    try:
+        assert [rank.wait(timeout=240) for rank in ranks] == [0] * world
+    finally:
+        for rank in ranks:
+            rank.kill()
+
+
+def columns(server: Server, run: str) -> dict[str, np.ndarray]:
+    """Every series of a run by key, once the merger has caught up."""
+    view = Client(server.url).run(run)
+    until = time.monotonic() + 60
+    while True:
+        listed = view.refresh().series_list()
+        merged = [one for one in listed if one["labels"].get("rank") == "all"]
+        if run == "alone" or (merged and all(one["last_step"] == STEPS - 1 for one in merged)):
+            return {one["key"]: view.series(one["key"]).values for one in listed}
+        assert time.monotonic() < until, "the ranks were not merged"
+        time.sleep(0.2)
+
+
+def apart(key: str) -> str:
+    """The key of the same statistic without a rank."""
+    name, _, labels = key.partition("{")
+    rest = [label for label in labels.rstrip("}").split(",") if label and not label.startswith("rank=")]
+    return f"{name}{{{','.join(rest)}}}" if rest else name
+
+
+@pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
+def test_merged_numbers_are_those_of_one_process(kind: str, server: Server, tmp_path: Path) -> None:
+    train("alone", 1, server, tmp_path)
+    train(kind, 2, server, tmp_path)
+    whole, several = columns(server, "alone"), columns(server, kind)
+    merged = {apart(key): values for key, values in several.items() if "rank=all" in key}
+    mergeable = {key for key in whole if (told := STATISTICS.get(key.split("{")[0])) and told.merge != "none"}
+    assert mergeable <= merged.keys()
+    assert len(mergeable) > 40
+    for key in sorted(mergeable):
+        np.testing.assert_allclose(merged[key], whole[key], rtol=2e-4, atol=2e-5, err_msg=key)
+
+
+def test_a_silently_faulty_rank_is_named(server: Server, tmp_path: Path) -> None:
+    train("ddp", 3, server, tmp_path, faulty=1)
+    several = columns(server, "ddp")
+    wrong = several["rank_disagreement{rank=1}"]
+    assert wrong[:14].max() < 10
+    assert np.median(wrong[14:]) > 10
+    for rank in (0, 2):
+        assert several[f"rank_disagreement{{rank={rank}}}"].max() < 10
+    alerts = Client(server.url).run("ddp").alerts()
+    assert any(alert["rule"] == "faulty-rank" and "rank=1" in alert["series"] for alert in alerts)

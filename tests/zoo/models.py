@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import torch
-from tests.zoo import feedforward, huggingface, transformers
+from tests.zoo import feedforward, huggingface, mixtures, transformers
 from torch import Tensor, nn
 
 MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
@@ -16,6 +16,9 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
     "gpt-2 with a value head": (huggingface.GPT2WithValueHead, transformers.tokens),
     "bert": (huggingface.BertForSequenceClassification, transformers.tokens),
     "actor and critic": (feedforward.ActorCritic, feedforward.features),
+    "mixture of experts": (mixtures.Mixture, mixtures.rows),
+    "vq-vae": (mixtures.VQVAE, mixtures.rows),
+    "vae": (mixtures.VAE, mixtures.rows),
     "mlp": (feedforward.mlp, feedforward.features),
     "functional mlp": (feedforward.FunctionalMLP, feedforward.features),
     "resnet": (feedforward.ResNet, feedforward.images),

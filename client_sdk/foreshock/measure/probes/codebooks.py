@@ -54,10 +54,14 @@ class Codebook:
         trained = x is not None and x.requires_grad
         if isinstance(module, nn.Embedding):
             return _integers(args)[:1], trained
-        found = sorted(_integers(output), key=lambda index: -index.numel())
+        found = _integers(output)
         if not found:
             found = [part for part in _tensors(output) if part.dim() == 2 and part.shape[1] == self.size]
-        return found[:1], trained
+        most = found[:1]
+        for index in found[1:]:
+            if index.numel() > most[0].numel():
+                most = [index]
+        return most, trained
 
 
 def plan(subject: Subject) -> list[Planned]:

@@ -65,7 +65,7 @@ class Router:
             return (x,), x.requires_grad
         given = first_floating(args)
         head = module
-        for part in filter(None, self.head.split(".")):
+        for part in self.head.split(".") if self.head else ():
             head = getattr(head, part)
         weight, bias = head.weight, getattr(head, "bias", None)
         if given is None or not isinstance(weight, Tensor) or given.shape[-1] != self.width:

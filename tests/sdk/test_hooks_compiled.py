@@ -11,6 +11,7 @@ from tests.zoo import feedforward, transformers
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
+from foreshock.measure import instruments as instruments_module
 from foreshock.measure.finish import StepRow
 from foreshock.measure.instruments import Instruments
 from foreshock.measure.site import Site
@@ -145,7 +146,12 @@ def test_compiled_checkpoints_record_once(measured: list[str]) -> None:
     assert sorted(measured) == sorted(WATCHED * 2)
 
 
-def test_a_model_compiled_and_called_before_watch_is_found_out(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_model_compiled_and_called_before_watch_is_found_out(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As torch is by default; asked to look at hooks, it compiles again and sees them.
+    monkeypatch.setattr(instruments_module, "guard_hooks", lambda: None)
+    torch._dynamo.config.skip_nnmodule_hook_guards = True
     instruments = Instruments(every={"activations": 1}, on_row=lambda row: None)
     model = nanogpt()
     compiled = torch.compile(model, backend="eager", fullgraph=True)

@@ -44,6 +44,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils import checkpoint as checkpoints
 
 from foreshock.config import EVERY
+from foreshock.measure import instruments as instruments_module
 from foreshock.measure import op
 from foreshock.measure.finish import StepRow
 from foreshock.measure.instruments import Instruments
@@ -215,7 +216,12 @@ def test_neither_the_cadence_nor_a_pause_recompiles_anything(measured: Counter[t
     assert sorted({step for _, _, step in measured}) == [0, 4, 7]  # what was due in the pause follows it
 
 
-def test_hooks_that_a_compiled_graph_ignores_are_found_out(caplog: pytest.LogCaptureFixture) -> None:
+def test_hooks_that_a_compiled_graph_ignores_are_found_out(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As torch is by default; asked to look at hooks, it compiles again and sees them.
+    monkeypatch.setattr(instruments_module, "guard_hooks", lambda: None)
+    torch._dynamo.config.skip_nnmodule_hook_guards = True
     model = seeded(lambda: huggingface.LlamaForCausalLM(2))
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     compiled(transformers.tokens())

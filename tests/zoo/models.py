@@ -18,7 +18,6 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
     "actor and critic": (feedforward.ActorCritic, feedforward.features),
     "mixture of experts": (mixtures.Mixture, mixtures.rows),
     "vq-vae": (mixtures.VQVAE, mixtures.rows),
-    "vae": (mixtures.VAE, mixtures.rows),
     "mlp": (feedforward.mlp, feedforward.features),
     "functional mlp": (feedforward.FunctionalMLP, feedforward.features),
     "resnet": (feedforward.ResNet, feedforward.images),

@@ -16,6 +16,9 @@ from .spending import Spending
 from .turns import Turns
 
 
+UNPREPARED = 0.1  # of a call through the op: what a hook costs that lets its call pass at once
+
+
 class Clock:
     """What all sites of one run share: the open step, whose turn it is in it, who has recorded, what it cost."""
 
@@ -35,7 +38,7 @@ class Clock:
         self.turns = Turns(self.every, governor)
         if governor is not None:
             governor.governs(self.turns)
-        self.passed = 0  # calls of the open step that were none to record
+        self.passed = 0.0  # calls of the open step that went through the op and were none to record
         self.passing = 0.0  # seconds that such a call takes
         self._let_pass = 0.0  # seconds of earlier ones
         self._device = 0.0  # seconds of the device beyond those of the host
@@ -55,7 +58,7 @@ class Clock:
         """Close the open step: nobody has recorded in the next one yet. ``elsewhere``: our seconds outside the sites so far."""
         turns = list(dict.fromkeys(site.turn for site in self.recorded))
         self._let_pass += self.passed * self.passing
-        self.passed = 0
+        self.passed = 0.0
         late = [] if self.spending.stopwatch is None else list(self.spending.stopwatch.passed())
         self._device += sum(seconds for _, seconds in late)
         if self.governor is not None:
@@ -112,7 +115,7 @@ class Site:
         if self.turn.open:
             return False
         self.calls += 1
-        self.clock.passed += 1
+        self.clock.passed += UNPREPARED
         return True
 
     def wanted(self, trained: bool) -> bool:

@@ -33,6 +33,7 @@ def plan(prefix: str, steps: Steps) -> Planned:
         family="optimiser",
         kind="optimiser",
         attach=Clipping(steps).attach,
+        values=1.0,
         series=len(clipping.YIELDS),
     )
 

@@ -33,6 +33,7 @@ def plan(prefix: str, steps: Steps) -> Planned:
         family="numerics",
         kind="optimiser",
         attach=LossScale(steps).attach,
+        values=1.0,
         series=len(YIELDS),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from foreshock.series import SeriesSpec
 
 from .activations import Hook, as_rows, first_floating
 from .subject import Attached, Planned, Subject
+from .widths import widths
 
 if TYPE_CHECKING:
     from foreshock.measure.sites import Sites
@@ -45,6 +46,7 @@ class Layer:
 
 def plan(subject: Subject) -> list[Planned]:
     """The nonlinear modules; where the nonlinearity is a function, the input of the linear layer or convolution after it."""
+    wide = widths(subject.root)
     return [
         Planned(
             place=subject.place(layer.name),
@@ -53,10 +55,19 @@ def plan(subject: Subject) -> list[Planned]:
             family="plasticity",
             kind="units",
             attach=functools.partial(_attach, layer, subject.place(layer.name), subject.device),
+            operations=4.0 * ROWS * _width(layer, wide),
+            values=ROWS * _width(layer, wide),
             series=len(units.YIELDS),
         )
         for layer in _evenly([layer for layer in layers(subject.modules()) if subject.wants(layer.name)])
     ]
+
+
+def _width(layer: Layer, wide: Mapping[str, int]) -> int:
+    """How many units there should be."""
+    if layer.given:
+        return int(getattr(layer.module, "in_features", 0) or getattr(layer.module, "in_channels", 0))
+    return wide.get(layer.name, 0)
 
 
 def layers(modules: Sequence[tuple[str, nn.Module]]) -> list[Layer]:

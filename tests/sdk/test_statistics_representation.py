@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from foreshock.measure.problems.gram import Gram
 from foreshock.measure.statistics import agreement, classes, embedding, representation, spectrum
@@ -174,6 +175,20 @@ def test_the_gram_of_the_raw_rows_and_of_the_centred_ones_finish_alike(
     assert not raw.problem.centred
     assert torch.allclose(raw_ratios, ratios, rtol=1e-4)
     assert finished(raw) == pytest.approx(finished(product), rel=1e-4, nan_ok=True)
+
+
+@pytest.mark.parametrize("setting", ["highest", "high"])
+def test_the_noise_floor_follows_how_products_on_cuda_are_rounded(setting: str) -> None:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(setting)
+    try:
+        with FakeTensorMode():
+            x = torch.empty(8, 4, device="cuda")
+        assert spectrum._rounding(torch.float32, x) == (2.0**-12 if setting == "high" else 2.0**-25)
+        assert spectrum._rounding(torch.bfloat16, x) == 2.0**-9
+        assert spectrum._rounding(torch.float32, torch.empty(8, 4)) == 2.0**-25
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def test_rounding_noise_of_bfloat16_is_not_rank() -> None:

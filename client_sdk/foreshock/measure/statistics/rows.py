@@ -40,14 +40,16 @@ class Rows:
 
 def prepare(x_SD: Tensor, valid_S: Tensor) -> Rows:
     """Drop the rows that are not finite, scale the rest. What is measured from it is free of the scale, bar where ``shrink`` is used."""
-    peak_S = torch.maximum(x_SD.amax(1), x_SD.amin(1).neg_()).float()  # NaN and infinity pass through
+    given_SD, x_SD = x_SD, x_SD.float()  # half precision is slow to search
+    peak_S = torch.maximum(x_SD.amax(1), x_SD.amin(1).neg_())  # NaN and infinity pass through
     good_S = (peak_S < math.inf).logical_and_(valid_S).float()
     largest = (peak_S.nan_to_num_(0.0, 0.0, 0.0) * good_S).amax()
     bounded = largest.clamp(TINY, 1.0 / TINY)
     shrink = torch.frexp(bounded).mantissa / bounded  # a power of two changes no digit
-    half = x_SD.dtype if x_SD.is_cuda and x_SD.dtype in (torch.bfloat16, torch.float16) else None
-    # Zero times NaN is NaN: what was dropped becomes zero in the second pass.
-    x_SD = (x_SD * (good_S * shrink).unsqueeze(1)).nan_to_num_(0.0, 0.0, 0.0).float()
+    half = x_SD.is_cuda and given_SD.dtype in (torch.bfloat16, torch.float16)
+    scale_S1 = (good_S * shrink).unsqueeze(1)
+    x_SD = x_SD * scale_S1 if x_SD is given_SD else x_SD.mul_(scale_S1)
+    x_SD.nan_to_num_(0.0, 0.0, 0.0)  # zero times NaN is NaN
     count, asked = torch.stack([good_S, valid_S.float()]).sum(1).unbind()
     mean_D = x_SD.sum(0) / count.clamp_min(1.0)
     centred_SD = torch.addr(x_SD, good_S, mean_D, alpha=-1)
@@ -70,5 +72,5 @@ def prepare(x_SD: Tensor, valid_S: Tensor) -> Rows:
         nothing=nothing_2,
         largest=largest,
         shrink=shrink,
-        native=x_SD.to(half) if half is not None else None,
+        native=x_SD.to(given_SD.dtype) if half else None,
     )

@@ -62,7 +62,8 @@ def gram(rows: Rows, dtype: torch.dtype) -> tuple[Tensor, Product]:
     )
 
     mean_square = rows.mean.dot(rows.mean)
-    along_S = rows.centred @ rows.mean  # what each centred row has of the mean
+    square_S, centred_S = rows.squares.unbind()
+    along_S = 0.5 * (square_S - centred_S - rows.good * mean_square)  # what each centred row has of the mean
     first, second, third = (along_S, rows.good, mean_square) if dual else (rows.mean, rows.mean, rows.count)
     own = torch.linalg.vector_norm(matrix_MM).square()
     product = Product(
@@ -114,7 +115,15 @@ def _participation(uncentred: Tensor, centred: Tensor, rows: Rows) -> Tensor:
 def _rounding(dtype: torch.dtype, x: Tensor) -> float:
     if dtype in ROUNDING:
         return ROUNDING[dtype]
-    coarse = (
-        x.is_cuda and torch.backends.cuda.matmul.allow_tf32
-    )  # the user's setting, which the product obeys
-    return TENSORFLOAT32 if coarse else FLOAT32
+    return TENSORFLOAT32 if x.is_cuda and _coarse() else FLOAT32
+
+
+def _coarse() -> bool:
+    """Whether the user lets float32 products on CUDA be rounded, which then holds for ours too."""
+    matmul = torch.backends.cuda.matmul
+    precision = getattr(matmul, "fp32_precision", None)
+    if precision is None:  # older torch; newer ones refuse this question once the other has been answered
+        return matmul.allow_tf32
+    if precision == "none":
+        precision = getattr(torch.backends, "fp32_precision", "none")
+    return precision == "tf32"

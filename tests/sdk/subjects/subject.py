@@ -76,13 +76,15 @@ class Subject:
         more = torch.randint(0, count, (blocks,), generator=generator)
         order = torch.randperm(count + blocks, generator=generator)
         found = dict(given)
+        # Half of the time they are copies of ordinary rows, which only the mask can tell from those that count.
+        ordinary = set(self.rows) if torch.rand((), generator=generator) > 0.5 else set()
         for name, axis in self.rows.items():
             if name not in given:
                 continue
             extra = given[name].index_select(axis, self._places(more)).clone()
             if name == "valid":
                 extra.zero_()
-            elif name not in self.shared:
+            elif name not in self.shared and name not in ordinary:
                 extra = junk(extra, generator)
             found[name] = torch.cat([given[name], extra], axis)
         return self.picked(found, order)

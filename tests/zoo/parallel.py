@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import foreshock
 
-STEPS, SEQUENCES, TOKENS, WIDTH, VOCABULARY = 24, 8, 16, 24, 40
+STEPS, SEQUENCES, TOKENS, WIDTH, VOCABULARY = 24, 12, 16, 24, 40
 
 
 class Policy(nn.Module):

@@ -17,7 +17,6 @@ COSTS: Mapping[str, str] = {
     "row": "arithmetic on one number per token, sample or group",
     "moments": "one read of the tensor (class K0)",
     "gram": "one product of the tensor with itself, finished on the host (class K1)",
-    "krylov": "about twenty products with the Gram matrix (class K2)",
     "logits": "one read of the logits (class K3)",
     "attention": "queries sampled from a layer against all of its keys (class K4)",
     "spectral": "products of a weight matrix with a vector (class K5)",

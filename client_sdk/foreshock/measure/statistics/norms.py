@@ -28,10 +28,10 @@ def series(place: str, *, gained: bool, tracked: bool) -> list[SeriesSpec]:
 
 def stream(x: Tensor, axis: int) -> Tensor:
     """Root mean square of the rows that are finite, [1]; a row lies along ``axis``. One read, whatever the type."""
-    square_R = torch.linalg.vector_norm(x, dim=axis, dtype=torch.float32).reshape(-1).square_()
+    square_R: Tensor = torch.linalg.vector_norm(x, dim=axis, dtype=torch.float32).reshape(-1).square_()
     count = (square_R < math.inf).sum()
     mean = square_R.nan_to_num_(0.0, 0.0, 0.0).sum().div_(count)
-    value = mean.mul_(1.0 / max(1, x.shape[axis])).sqrt_()
+    value: Tensor = mean.mul_(1.0 / max(1, x.shape[axis])).sqrt_()
     return value.masked_fill_(count < square_R.numel() / 2, math.nan).unsqueeze(0)
 
 

@@ -77,6 +77,8 @@ def test_ranks_measure_their_own_and_train_as_without(kind: str, tmp_path: Path)
         assert streams[-1] == pytest.approx(plain["stream"], rel=1e-5)
         assert readings[f"gain_rms{{place=layers.0.norm,rank={rank}}}"] == pytest.approx(1.0, abs=0.05)
         norms.append(readings[f"gradient_norm{{rank={rank}}}"])
+        merge = watched["merges"][f"gradient_norm{{rank={rank}}}"]
+        assert merge == ("mean" if kind == "ddp" else "norm")  # of shards the squares add
         wholes.append(whole := plain["gradient"])
     assert streams[0] != streams[1]
     if kind == "fsdp":  # each rank reads its share, as the plain outcome does

@@ -131,6 +131,7 @@ def train(kind: str, rank: int, watch: bool) -> dict[str, Any]:
     }
     return {
         "readings": readings,
+        "merges": {spec.key: spec.merge for row in rows for spec in row.frame.series},
         "gradient": norm,
         "weights": [whole(p.detach()).flatten().tolist() for p in model.parameters()],
         "buffers": {name: whole(b).flatten().tolist() for name, b in net.named_buffers()},

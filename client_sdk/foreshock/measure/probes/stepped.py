@@ -143,7 +143,7 @@ def _written_by_hooks(tensors: Sequence[Tensor]) -> Tensor:
 
 def _is_sharded(parameter: nn.Parameter) -> bool:
     placements = getattr(parameter, "placements", ())
-    return any(one.is_shard() for one in placements) or getattr(parameter, "_is_flat_param", False)
+    return any(one.is_shard() for one in placements) or getattr(parameter, "_fsdp_flattened", False)
 
 
 def embedded(model: nn.Module | None) -> set[int]:

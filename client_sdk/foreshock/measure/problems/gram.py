@@ -96,7 +96,8 @@ class Gram:
         lowest = max(floor(count, energy, self.width, self.rounding), noise(measured))
         values = (derived, measured) if self.centred else (measured, derived)
         nothing = (energy <= 0, remaining <= CONSTANT * energy)
-        possible = (min(count, self.width), min(count - 1, self.width))  # the others are zero, and read as rounding
+        # What n rows, and n rows less their mean, can have: the other eigenvalues are zero, and read as rounding.
+        possible = (min(count, self.width), min(count - 1, self.width))
         raw, centred = (
             Spectrum.of(np.zeros(1) if empty else one[-int(rank) :], lowest)
             for one, empty, rank in zip(values, nothing, possible, strict=True)

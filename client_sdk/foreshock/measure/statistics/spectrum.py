@@ -121,9 +121,10 @@ def _rounding(dtype: torch.dtype, x: Tensor) -> float:
 def _coarse() -> bool:
     """Whether the user lets float32 products on CUDA be rounded, which then holds for ours too."""
     matmul = torch.backends.cuda.matmul
-    precision = getattr(matmul, "fp32_precision", None)
+    precision: str | None = getattr(matmul, "fp32_precision", None)
     if precision is None:  # older torch; newer ones refuse this question once the other has been answered
-        return matmul.allow_tf32
+        allowed: bool = matmul.allow_tf32
+        return allowed
     if precision == "none":
         precision = getattr(torch.backends, "fp32_precision", "none")
     return precision == "tf32"

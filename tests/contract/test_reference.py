@@ -54,4 +54,6 @@ def test_what_built_in_rules_watch_is_explained(tmp_path: Any) -> None:
 def test_what_figures_lead_with_is_explained() -> None:
     for panel in panels():
         if panel.leads and panel.family != "training":
-            assert any(statistic in STATISTICS for statistic in panel.leads), f"figure {panel.name} is not explained"
+            assert any(statistic in STATISTICS for statistic in panel.leads), (
+                f"figure {panel.name} is not explained"
+            )

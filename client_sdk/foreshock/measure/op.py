@@ -68,7 +68,7 @@ observe = torch.ops.foreshock.observe.default
 
 def capturing() -> bool:
     """True while the user captures a CUDA graph: what is launched now would run again at each replay, unseen."""
-    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
+    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
 
 def passing_seconds() -> float:

@@ -15,7 +15,6 @@ from .governor import Governor
 from .spending import Spending
 from .turns import Turns
 
-
 UNPREPARED = 0.1  # of a call through the op: what a hook costs that lets its call pass at once
 
 

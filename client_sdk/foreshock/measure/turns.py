@@ -46,7 +46,9 @@ class Turn:
 class Affords(Protocol):
     """Who decides which of the due turns are open in the next step."""
 
-    level: int
+    @property
+    def level(self) -> int:
+        """How much may be measured: 0 is the essential alone."""
 
     def choose(self, due: list[Turn], step: int) -> int:
         """Put the due turns in order; how many of them, from the first on, may record."""

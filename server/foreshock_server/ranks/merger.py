@@ -33,6 +33,7 @@ PATIENCE = 60.0  # seconds after which a rank that says nothing holds the others
 STEPS_AT_ONCE = 2000
 BASELINE = 10  # steps that tell how far ranks usually are from each other; frozen then
 DISAGREEMENT = ("rank_disagreement", "numerics")
+Labels = tuple[tuple[str, str], ...]
 _ABOUT = {
     "title": "Distance of this rank from the others, in multiples of the usual one",
     "low": 0.0,
@@ -147,15 +148,19 @@ def _merged(readings: Mapping[Any, Readings]) -> list[_Column]:
             continue
         values, there = _at(one, steps, ranks)
         weights = np.ones(values.shape)
-        told = one.subject.row.about.get("weight")
-        place = tuple(label for label in labels if label[0] == "place")
-        companion = readings.get((told, labels)) or readings.get((told, place)) or readings.get((told, ()))
+        companion = _counter(readings, one.subject.row.about.get("weight"), labels)
         if companion is not None:
             weights, known = _at(companion, steps, ranks)
             weights = np.where(known & np.isfinite(weights), weights, 0.0)
         value = merged(one.subject.how, values, weights, there)
         columns.append(_Column(one.subject.as_series(), steps, _times(one, steps), value))
     return columns
+
+
+def _counter(readings: Mapping[Any, Readings], statistic: str | None, labels: Labels) -> Readings | None:
+    """What counts the rows of a mean: the statistic of that name with the most of these labels and no other."""
+    fitting = [key for key in readings if key[0] == statistic and set(key[1]) <= set(labels)]
+    return readings[max(fitting, key=lambda key: len(key[1]))] if fitting else None
 
 
 def _distances(readings: Mapping[Any, Readings], yardsticks: dict[str, Any]) -> list[_Column]:

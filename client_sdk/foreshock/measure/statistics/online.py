@@ -36,7 +36,9 @@ class Rooms:
 
     def copy(self, name: str, x_RC: Tensor) -> Tensor:
         """The same numbers in such memory."""
-        copied: Tensor = torch.ops.aten.copy_.default(self.take(name, x_RC), x_RC)  # its method enters a device guard
+        copied: Tensor = torch.ops.aten.copy_.default(
+            self.take(name, x_RC), x_RC
+        )  # its method enters a device guard
         return copied
 
 

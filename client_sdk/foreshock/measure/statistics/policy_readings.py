@@ -197,7 +197,9 @@ def _clipping(batch: Batch) -> Iterator[Reading]:
         return
     beyond = above("old_k1", math.log1p(batch.clip.high))
     least = math.log1p(-batch.clip.low) if batch.clip.low < 1 else -math.inf
-    below = upto("old_k1", math.nextafter(least, -math.inf))  # less than it: a ratio of 1 is within any bounds
+    below = upto(
+        "old_k1", math.nextafter(least, -math.inf)
+    )  # less than it: a ratio of 1 is within any bounds
     yield _share("clip_high", GOOD, beyond)
     yield _share("clip_low", BAD, below)
     yield _share("clip_dual", BAD, above("old_k1", math.log(batch.clip.dual)))

@@ -15,7 +15,7 @@ class Breaker:
 
     It lets go after a rest, when a window without what it holds back cost less than half of what trips it. Work that no
     record stands for (closing steps, hooks that let calls pass) cannot be switched off, so it alone does not trip it; nor
-    does a dear record that was saved up for.
+    does a dear record whose price was known and saved up for.
     """
 
     def __init__(self) -> None:
@@ -23,30 +23,27 @@ class Breaker:
         self._trips = 0
         self._steps = 0
         self._rests = 0  # steps since it tripped
-        self._total = self._records = self._elapsed = 0.0
-        self._overdrawn = False
+        self._total = self._surprise = self._elapsed = 0.0
 
-    def close(self, total: float, records: float, elapsed: float, budget: float, overdrawn: bool) -> bool:
-        """A step took ``elapsed`` seconds, ``total`` of them ours and ``records`` of these for what it could hold back, paid on
-        credit or not; True when that trips it."""
+    def close(self, total: float, surprise: float, elapsed: float, budget: float) -> bool:
+        """A step took ``elapsed`` seconds, ``total`` of them ours, and of what can be held back ``surprise`` beyond twice its price;
+        True when that trips it."""
         self._steps += 1
         self._rests += 1
         self._total += total
-        self._records += records
+        self._surprise += surprise
         self._elapsed += elapsed
-        self._overdrawn |= overdrawn
         if self._steps < WINDOW:
             return False
         whole = max(self._elapsed, 1e-9) / 100
-        taken, on_credit = self._total / whole, self._overdrawn and self._records / whole > budget
-        self._steps, self._overdrawn = 0, False
-        self._total = self._records = self._elapsed = 0.0
+        taken, unforeseen = self._total / whole, self._surprise / whole
+        self._steps, self._total, self._surprise, self._elapsed = 0, 0.0, 0.0, 0.0
         limit = max(TIMES * budget, PERCENT)
         if self.level == 0:
             if self._rests >= REST << min(self._trips - 1, 10) and taken < limit / 2:
                 self.level = 1
             return False
-        if taken <= limit or not on_credit:
+        if taken <= limit or unforeseen <= budget:
             return False
         self.level, self._rests = 0, 0
         self._trips += 1

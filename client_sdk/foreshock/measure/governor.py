@@ -1,6 +1,6 @@
 """What our work cost and how long the steps are in; who can be afforded in the next step out. All on the training thread.
 
-A token bucket in seconds: each step pays in the budget's share of its own length and takes out what our work took. Cheap
+Token buckets in seconds: each step pays in the budget's share of its own length, and what our work took is taken out. Cheap
 statistics are recorded as often as the user wants, dear ones as often as their fair share of what is left pays for.
 """
 
@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from .breaker import Breaker
 from .turns import Turn, Turns
 
 DEVICE, HOST = 1.0, 3.0  # percent of the training's time, by default
-SAVED = 50  # steps whose income the bucket holds at least, and the most that is owed for work that no record stands for
+SAVED = 50  # steps whose income a bucket holds at least, and the most that is owed for work that no record stands for
+RESERVE = 5  # the same for the bucket of what is essential: beyond that the others get it
 PACE = 0.05  # weight of a new step in the mean length of steps
 PRICE = 0.3  # weight of a new record in the mean cost of a record
 SURPRISE = 8.0  # times the mean cost: a dearer record counts as that one, or one bad moment would silence a place for hours
@@ -49,17 +51,15 @@ class Governor:
         self.budget = HOST if budget is None else budget
         self.breaker = Breaker()
         self.pace = 0.0  # seconds of a step without ours
-        self.tokens = 0.0  # seconds that may be spent
+        self.tokens = 0.0  # seconds that may be spent on records
+        self.essential = 0.0  # … on those that are essential: neither takes what the other lives on
         self._given = budget is not None
         self.on_device = False
         self._background, self._competes, self._now = background, competes, now
         self._turns: Turns | None = None
         self._at: float | None = None  # when the last step was closed
         self._own = self._billed = self._beside = 0.0  # when it was
-        self._before = (
-            0.0,
-            0.0,
-        )  # spent by first records, and by all, before there was anything to pay it from
+        self._before = _Paid()  # before there was anything to pay it from
         self._steps = 0
         self._owed = 0.0  # for work that no record stands for
         self._overhead = 0.0  # the same for a step, smoothed
@@ -68,7 +68,7 @@ class Governor:
         self._shares = (
             math.inf,
             math.inf,
-        )  # seconds of a step, at most, for a turn: essential or not
+        )  # for a turn, at most, of each step: an essential one, another one
         self._smooth = [0.0, 0.0]  # our seconds and all seconds, fading
 
     @property
@@ -102,27 +102,27 @@ class Governor:
         """A step ends in which these turns recorded; since the start we took ``own`` seconds of the host, ``billed`` of them
         for turns. ``late``: what the device has told meanwhile of earlier work, seconds beyond those."""
         now, beside = self._now(), self._background()
-        first, optional = self._price(recorded)
-        more = self._reprice(late)
-        mine, paid = own - self._own, billed - self._billed
-        others = max(0.0, mine - paid)
+        paid = self._price(recorded)
+        mine, for_turns = own - self._own, billed - self._billed
+        others = max(0.0, mine - for_turns)
         if beside > self._beside and not self.on_device and self._competes():
             others += beside - self._beside
+        paid.optional += for_turns - paid.total  # prepared, and not recorded yet
+        self._reprice(late, paid)
         began, self._at = self._at, now
         self._own, self._billed, self._beside = own, billed, beside
         if began is None:  # how long the first step was, nobody knows: it is charged with the second
-            self._before = (first, paid)
+            self._before = paid
             return
-        first, paid = first + self._before[0], paid + self._before[1]
-        self._before = (0.0, 0.0)
+        paid.first += self._before.total
+        self._before = _Paid()
         elapsed = now - began
         self._keep_pace(max(0.0, elapsed - mine))
-        self._settle(others, paid + more)
-        total = paid + more + others
+        self._settle(others, paid)
+        total = paid.total + others
         for index, seconds in enumerate((total, elapsed)):
             self._smooth[index] += (seconds - self._smooth[index]) / min(self._steps, SMOOTH)
-        overdrawn = self.tokens < -self._limit / 2
-        tripped = self.breaker.close(total - first, optional + more, elapsed, self.budget, overdrawn)
+        tripped = self.breaker.close(total - paid.first, paid.surprise, elapsed, self.budget)
         if tripped and self._turns is not None:
             self._turns.hold_back()
         if self._steps % REVIEW == 1:
@@ -132,11 +132,19 @@ class Governor:
         """Essential ones first, then those that are most overdue; it ends at the first that cannot be paid for."""
         due.sort(key=lambda turn: (not turn.essential, (turn.last - step) / max(turn.period, 1)))
         left = self.tokens
+        chosen = len(due)
         for position, turn in enumerate(due):
-            if not turn.essential and (left < turn.cost or self.level < 1):
-                return position
+            if turn.essential:
+                continue
+            if left < turn.cost or self.level < 1:
+                chosen = position
+                break
             left -= turn.cost
-        return len(due)
+        if self.essential < 0:  # they wait, too, and the others go first
+            waiting = [turn for turn in due[:chosen] if turn.essential]
+            due[:] = [turn for turn in due[:chosen] if not turn.essential] + waiting + due[chosen:]
+            chosen -= len(waiting)
+        return chosen
 
     def period(self, turn: Turn) -> int:
         """As the user wants it, or as the turn's share of the income pays for it; longer than a float counts is never."""
@@ -147,51 +155,66 @@ class Governor:
 
     # -- accounts ---------------------------------------------------------------------------------------------------
 
-    def _price(self, recorded: Iterable[Turn]) -> tuple[float, float]:
-        """Take in what these records cost. Out: the seconds of first records, and of later ones that are not essential."""
-        first = optional = 0.0
+    def _price(self, recorded: Iterable[Turn]) -> _Paid:
+        """Take in what these records cost."""
+        paid = _Paid()
         for turn in recorded:
             seconds, turn.spent = turn.spent, 0.0
             if turn.records < 2:  # dearer than is known
-                first += seconds
-                seconds *= WARM if turn.records < 1 else 1.0
-            elif not turn.essential:
-                optional += seconds
+                paid.first += seconds
+            elif turn.essential:
+                paid.essential += seconds
+            else:
+                paid.optional += seconds
+                paid.surprise += max(0.0, seconds - 2 * turn.cost)
             known = turn.cost - turn.late
-            if turn.records > 1:
+            if turn.records < 1:
+                seconds *= WARM
+            elif turn.records < 2:
+                seconds = min(seconds, known / WARM)
+            else:
                 seconds = known + PRICE * (min(seconds, SURPRISE * known) - known)
             turn.cost = turn.late + seconds
-        return first, optional
+        return paid
 
-    def _reprice(self, late: Iterable[tuple[Turn | None, float]]) -> float:
-        total = 0.0
+    def _reprice(self, late: Iterable[tuple[Turn | None, float]], paid: _Paid) -> None:
         for turn, seconds in late:
-            total += seconds
+            if turn is None or turn.records < 3:
+                paid.first += seconds
+            elif turn.essential:
+                paid.essential += seconds
+            else:
+                paid.optional += seconds
+                paid.surprise += max(0.0, seconds - 2 * turn.cost)
             if turn is not None:
                 change = (PRICE if turn.records > 2 else 1.0) * (seconds - turn.late)
                 turn.late += change
                 turn.cost += change
-        return total
 
     def _keep_pace(self, seconds: float) -> None:
         self._steps += 1
         if self._steps == 1:
             self.pace = seconds
+            self.essential = RESERVE * self.budget / 100 * seconds
         elif self._steps <= SETTLING:
             self.pace = min(self.pace, seconds)
         else:
             self.pace += PACE * (min(seconds, OUTLIER * self.pace) - self.pace)
 
-    def _settle(self, others: float, paid: float) -> None:
+    def _settle(self, others: float, paid: _Paid) -> None:
         """Pay in, and take out what was spent. What no record stands for is paid in instalments: it cannot be put off."""
         income = self.budget / 100 * self.pace
-        most = SAVED * income
-        self._owed = min(self._owed + others, most)
+        self._owed = min(self._owed + others, SAVED * income)
         instalment = min(self._owed, OVERHEAD * income)
         self._owed -= instalment
         self._overhead += PACE * (instalment - self._overhead)
-        self._limit = max(most, 1.25 * self._dearest)
-        self.tokens = max(-self._limit, min(self.tokens + income - instalment - paid, self._limit))
+        self._limit = limit = max(SAVED * income, 1.25 * self._dearest)
+        left = income - instalment
+        essential = self.essential + ESSENTIAL * left - paid.essential
+        beyond = max(0.0, essential - RESERVE * income)
+        self.essential = max(-limit, essential - beyond)
+        tokens = self.tokens + (1 - ESSENTIAL) * left + beyond - paid.optional - paid.first
+        self.tokens = max(-limit, min(tokens, limit))
 
     def _review(self) -> None:
         """Share the income out: who needs less than an equal part gets what is wanted, the others the rest in equal parts."""
@@ -211,6 +234,20 @@ class Governor:
         first = fair_share(essential, left * (ESSENTIAL if others else 1.0))
         left -= sum(min(rate, first) for rate in essential)
         self._shares = (first, fair_share(others, left))
+
+
+@dataclass
+class _Paid:
+    """Seconds of a step for records: for first ones, which also compile and allocate, for essential and for other ones."""
+
+    first: float = 0.0
+    essential: float = 0.0
+    optional: float = 0.0
+    surprise: float = 0.0  # of the optional ones, what they cost beyond twice their price
+
+    @property
+    def total(self) -> float:
+        return self.first + self.essential + self.optional
 
 
 def fair_share(rates: list[float], income: float) -> float:

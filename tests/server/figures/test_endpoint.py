@@ -75,6 +75,7 @@ def test_a_run_offers_the_figures_that_its_series_allow(run):
         "about": figures[0]["about"],
         "height": 300,
         "wide": False,
+        "statistics": ["policy_entropy"],
         "last": {"key": "policy_entropy", "value": pytest.approx(ENTROPY[-1], rel=1e-6), "unit": "nat"},
     }
 

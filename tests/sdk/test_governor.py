@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from foreshock.measure import breaker as breakers
-from foreshock.measure.governor import Governor, fair_share
+from foreshock.measure.governor import Governor
+from foreshock.measure.purses import fair_share
 from foreshock.measure.turns import HORIZON, Turn, Turns
 
 MS = 1e-3
@@ -93,7 +94,7 @@ class Simulated:
 
 
 @pytest.mark.parametrize(
-    ("step_seconds", "mean", "worst"), [(0.02, 1.0, 1.1), (0.2, 0.65, 0.85), (2.0, 0.07, 0.09)]
+    ("step_seconds", "mean", "worst"), [(0.02, 1.0, 1.25), (0.2, 0.65, 0.85), (2.0, 0.07, 0.09)]
 )
 def test_a_run_stays_within_its_budget_and_nothing_starves(
     step_seconds: float, mean: float, worst: float
@@ -236,7 +237,7 @@ def test_the_breaker_trips_when_prices_explode_keeps_the_essential_and_lets_go(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     run = Simulated(0.02).run(2000)
-    run.times = dict.fromkeys(SIX, 300.0)
+    run.times = dict.fromkeys(SIX, 3000.0)
     run.run(1000)
     assert run.levels[-1] == 0
     tripped = run.levels.index(0)

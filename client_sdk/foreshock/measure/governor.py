@@ -9,24 +9,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from .breaker import Breaker
+from .purses import PACE, Paid, Purses
 from .turns import Turn, Turns
 
 DEVICE, HOST = 1.0, 3.0  # percent of the training's time, by default
-SAVED = 50  # steps whose income a bucket holds at least, and the most that is owed for work that no record stands for
-RESERVE = 5  # the same for the bucket of what is essential: beyond that the others get it
-PACE = 0.05  # weight of a new step in the mean length of steps
 PRICE = 0.3  # weight of a new record in the mean cost of a record
 SURPRISE = 8.0  # times the mean cost: a dearer record counts as that one, or one bad moment would silence a place for hours
-WARM = (
-    1 / 3
-)  # of what the first record cost is taken for the price of the next: the first also compiles and allocates
+WARM = 1 / 3  # of the first record's cost is the price of the next: the first also compiles and allocates
 SETTLING = 10  # first steps, of which the shortest counts: others compile and load
 OUTLIER = 4.0  # times the mean length: a longer step (a checkpoint, a validation) pays in as that one
-OVERHEAD = 0.75  # of the income, at most, goes to work that no record stands for; the rest is for records
-ESSENTIAL = 0.75  # of what is left, at most, goes to what is essential while others wait
 REVIEW = 25  # steps between looks at all prices
 IDLE = 4  # periods without a record, after which nothing is put aside for a turn
 SMOOTH = 200  # steps over which the used part of the budget is averaged
@@ -51,30 +44,28 @@ class Governor:
         self.budget = HOST if budget is None else budget
         self.breaker = Breaker()
         self.pace = 0.0  # seconds of a step without ours
-        self.tokens = 0.0  # seconds that may be spent on records
-        self.essential = 0.0  # … on those that are essential: neither takes what the other lives on
+        self.purses = Purses()
         self._given = budget is not None
         self.on_device = False
         self._background, self._competes, self._now = background, competes, now
         self._turns: Turns | None = None
         self._at: float | None = None  # when the last step was closed
         self._own = self._billed = self._beside = 0.0  # when it was
-        self._before = _Paid()  # before there was anything to pay it from
+        self._before = Paid()  # before there was anything to pay it from
         self._steps = 0
-        self._owed = 0.0  # for work that no record stands for
-        self._overhead = 0.0  # the same for a step, smoothed
-        self._dearest = 0.0  # cost of a record: the bucket must hold as much
-        self._limit = 0.0  # seconds that the bucket holds, and that it can owe
-        self._shares = (
-            math.inf,
-            math.inf,
-        )  # for a turn, at most, of each step: an essential one, another one
+        self._dearest = 0.0  # cost of a record
+        self._shares = (math.inf, math.inf)  # of a step, at most, for an essential turn and for another
         self._smooth = [0.0, 0.0]  # our seconds and all seconds, fading
 
     @property
     def level(self) -> int:
         """1: all is measured that can be afforded. 0: what is essential."""
         return self.breaker.level
+
+    @property
+    def income(self) -> float:
+        """Seconds that a step brings."""
+        return self.budget / 100 * self.pace
 
     @property
     def used(self) -> float:
@@ -115,10 +106,10 @@ class Governor:
             self._before = paid
             return
         paid.first += self._before.total
-        self._before = _Paid()
+        self._before = Paid()
         elapsed = now - began
         self._keep_pace(max(0.0, elapsed - mine))
-        self._settle(others, paid)
+        self.purses.settle(self.income, others, paid, self._dearest)
         total = paid.total + others
         for index, seconds in enumerate((total, elapsed)):
             self._smooth[index] += (seconds - self._smooth[index]) / min(self._steps, SMOOTH)
@@ -131,7 +122,7 @@ class Governor:
     def choose(self, due: list[Turn], step: int) -> int:
         """Essential ones first, then those that are most overdue; it ends at the first that cannot be paid for."""
         due.sort(key=lambda turn: (not turn.essential, (turn.last - step) / max(turn.period, 1)))
-        left = self.tokens
+        left = self.purses.others
         chosen = len(due)
         for position, turn in enumerate(due):
             if turn.essential:
@@ -140,7 +131,7 @@ class Governor:
                 chosen = position
                 break
             left -= turn.cost
-        if self.essential < 0:  # they wait, too, and the others go first
+        if self.purses.essential < 0:  # they wait, too, and the others go first
             waiting = [turn for turn in due[:chosen] if turn.essential]
             due[:] = [turn for turn in due[:chosen] if not turn.essential] + waiting + due[chosen:]
             chosen -= len(waiting)
@@ -155,9 +146,9 @@ class Governor:
 
     # -- accounts ---------------------------------------------------------------------------------------------------
 
-    def _price(self, recorded: Iterable[Turn]) -> _Paid:
+    def _price(self, recorded: Iterable[Turn]) -> Paid:
         """Take in what these records cost."""
-        paid = _Paid()
+        paid = Paid()
         for turn in recorded:
             seconds, turn.spent = turn.spent, 0.0
             if turn.records < 2:  # dearer than is known
@@ -177,7 +168,7 @@ class Governor:
             turn.cost = turn.late + seconds
         return paid
 
-    def _reprice(self, late: Iterable[tuple[Turn | None, float]], paid: _Paid) -> None:
+    def _reprice(self, late: Iterable[tuple[Turn | None, float]], paid: Paid) -> None:
         for turn, seconds in late:
             if turn is None or turn.records < 3:
                 paid.first += seconds
@@ -195,26 +186,11 @@ class Governor:
         self._steps += 1
         if self._steps == 1:
             self.pace = seconds
-            self.essential = RESERVE * self.budget / 100 * seconds
+            self.purses.begin(self.income)
         elif self._steps <= SETTLING:
             self.pace = min(self.pace, seconds)
         else:
             self.pace += PACE * (min(seconds, OUTLIER * self.pace) - self.pace)
-
-    def _settle(self, others: float, paid: _Paid) -> None:
-        """Pay in, and take out what was spent. What no record stands for is paid in instalments: it cannot be put off."""
-        income = self.budget / 100 * self.pace
-        self._owed = min(self._owed + others, SAVED * income)
-        instalment = min(self._owed, OVERHEAD * income)
-        self._owed -= instalment
-        self._overhead += PACE * (instalment - self._overhead)
-        self._limit = limit = max(SAVED * income, 1.25 * self._dearest)
-        left = income - instalment
-        essential = self.essential + ESSENTIAL * left - paid.essential
-        beyond = max(0.0, essential - RESERVE * income)
-        self.essential = max(-limit, essential - beyond)
-        tokens = self.tokens + (1 - ESSENTIAL) * left + beyond - paid.optional - paid.first
-        self.tokens = max(-limit, min(tokens, limit))
 
     def _review(self) -> None:
         """Share the income out: who needs less than an equal part gets what is wanted, the others the rest in equal parts."""
@@ -227,35 +203,6 @@ class Governor:
             if turn.records and not (turn.open and step - turn.last > IDLE * turn.period + REVIEW)
         ]
         self._dearest = max((turn.cost for turn in live), default=0.0)
-        income = self.budget / 100 * self.pace
-        left = max(income - self._overhead, (1 - OVERHEAD) * income)
         essential = [turn.cost / turn.minimum for turn in live if turn.essential]
         others = [turn.cost / turn.minimum for turn in live if not turn.essential]
-        first = fair_share(essential, left * (ESSENTIAL if others else 1.0))
-        left -= sum(min(rate, first) for rate in essential)
-        self._shares = (first, fair_share(others, left))
-
-
-@dataclass
-class _Paid:
-    """Seconds of a step for records: for first ones, which also compile and allocate, for essential and for other ones."""
-
-    first: float = 0.0
-    essential: float = 0.0
-    optional: float = 0.0
-    surprise: float = 0.0  # of the optional ones, what they cost beyond twice their price
-
-    @property
-    def total(self) -> float:
-        return self.first + self.essential + self.optional
-
-
-def fair_share(rates: list[float], income: float) -> float:
-    """The most that one may get so that all together get no more than the income; infinite when there is enough for all."""
-    left, waiting = income, len(rates)
-    for rate in sorted(rates):
-        if rate * waiting > left:
-            return left / waiting
-        left -= rate
-        waiting -= 1
-    return math.inf
+        self._shares = self.purses.shares(self.income, essential, others)

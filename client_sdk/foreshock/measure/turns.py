@@ -9,6 +9,7 @@ from typing import Protocol
 ESSENTIAL = frozenset(("log", "policy"))  # kinds that stay when all else has to go
 ONE_BY_ONE = frozenset(("activations", "attention", "features", "units"))
 """Kinds with many places, each with a turn of its own; the sites of any other kind share one."""
+GRAINS = 4  # periods are rounded up to this part of the cadence
 HORIZON = 256  # steps ahead, at most: what a turn costs, and what can be spent, will have changed by then
 
 
@@ -155,5 +156,6 @@ class Turns:
 
     def _next(self, turn: Turn) -> int:
         wanted = turn.minimum if self._affords is None else self._affords.period(turn)
-        turn.period = turn.minimum * max(1, math.ceil(wanted / turn.minimum))
+        grain = max(1, turn.minimum // GRAINS)  # so that places of like cost stay together
+        turn.period = turn.minimum + grain * max(0, math.ceil((wanted - turn.minimum) / grain))
         return turn.last + turn.period

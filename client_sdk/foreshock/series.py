@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -64,6 +64,22 @@ class SeriesSpec:
                 **{name: how for name, how in (("merge", self.merge), ("weight", self.weight)) if how},
             },
         }
+
+
+TRAINING = "training"  # the family of what the loop logs
+LOGGED = ("source", "log")
+
+
+def logged(
+    name: str,
+    measured: Container[str],
+    labels: tuple[tuple[str, str], ...] = (),
+    dtype: Literal["f32", "f64"] = "f32",
+) -> SeriesSpec:
+    """The series of a number that the loop logs; where its name is that of a statistic which is measured too, it is told apart
+    by a label, as two things in one series would be neither."""
+    taken = (LOGGED,) if name in measured else ()
+    return SeriesSpec(statistic=name, family=TRAINING, labels=(*labels, *taken), dtype=dtype)
 
 
 @dataclass(frozen=True)

@@ -86,3 +86,19 @@ def test_what_a_device_cannot_take_is_counted(monkeypatch: pytest.MonkeyPatch) -
     assert assembly.dropped == 4
     assert assembly.waiting() == 2
     assert [row.step for row in assembly.arrived()] == [0, 1]
+
+
+def test_sites_of_one_name_stand_in_frames_of_their_own_and_nothing_is_lost() -> None:
+    assembly, three = Assembly(), sites(3)
+    twin = Site("0 again", "features", three[0].specs, lambda tensors: tensors[0], three[0].clock, CPU)
+    twin.index = 3
+    twin.row.copy_(torch.tensor([8.0, 9.0]))
+    assembly.send([*three, twin], 0, 0.0)
+    rows = assembly.arrived()
+    assert [len(row.frame.series) for row in rows] == [6, 2]
+    for row in rows:
+        keys = [spec.key for spec in row.frame.series]
+        assert len(set(keys)) == len(keys)
+    assert rows[1].values.tolist() == [8.0, 9.0]
+    assembly.send([*three, twin], 1, 0.0)
+    assert [row.frame for row in assembly.arrived()] == [row.frame for row in rows]

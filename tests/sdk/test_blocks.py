@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from foreshock.losses import Losses
 from foreshock.record.blocks import LONGEST_NAME, NAMES, SETS, Groups, HostFrames
+from foreshock.series import FrameSpec, SeriesSpec
 
 
 def split(frames: HostFrames, **logged: object) -> dict[str, float]:
@@ -92,3 +93,15 @@ def test_equal_frames_stand_together() -> None:
         groups.add(1, step, 0.0, np.zeros(3), None, alone=False)
     (rows,) = groups.take()
     assert (rows.readings, groups.readings, groups.bytes) == (300, 0, 0)
+
+
+def test_a_logged_name_that_is_a_statistic_s_too_is_told_apart_from_then_on() -> None:
+    frames = HostFrames(Losses(), (("rank", "3"),))
+    assert list(split(frames, gradient_norm=1.0, loss=2.0)) == ["gradient_norm{rank=3}", "loss{rank=3}"]
+    own = SeriesSpec("gradient_norm", "optimiser", labels=(("rank", "3"),))
+    placed = SeriesSpec("loss", "optimiser", place="head", labels=(("rank", "3"),))
+    frames.claim(FrameSpec((own, placed)))
+    assert list(split(frames, gradient_norm=1.0, loss=2.0)) == [
+        "gradient_norm{rank=3,source=log}",
+        "loss{rank=3}",
+    ]

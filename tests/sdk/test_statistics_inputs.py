@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -451,3 +452,13 @@ def test_values_are_those_of_the_definition_through_the_whole_way(instruments: W
     assert values["policy_cov"] == pytest.approx(cov.item(), rel=1e-4)
     k1 = (taken - given["ref_logprobs"].double()[mask]).mean()
     assert values["kl_ref_k1"] == pytest.approx(k1.item(), rel=1e-5)
+
+
+def test_a_logged_tensor_named_like_a_statistic_is_told_apart(instruments: Watching) -> None:
+    logged.log(instruments.sites, "policy_entropy", torch.tensor(5.0))
+    assert instruments.readings()["policy_entropy"] == 5.0  # nothing else is called so yet
+    policy.show(instruments.sites, torch.zeros(2, 3, V))
+    logged.log(instruments.sites, "policy_entropy", torch.tensor(6.0))
+    values = instruments.readings()
+    assert values["policy_entropy"] == pytest.approx(math.log(V))
+    assert values["policy_entropy{source=log}"] == 6.0

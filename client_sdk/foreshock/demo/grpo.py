@@ -103,9 +103,7 @@ def train(
         solved = (reward_PG.amax(1) > 0).float().mean()
         distinct = sum(len(group.unique(dim=0)) for group in answers_PGT) / recipe.questions
         if run is not None:
-            run.log(
-                loss=loss.detach(), reward=rewards_N.mean(), solved_by_any=solved, distinct_answers=distinct
-            )
+            run.log(loss=loss.detach(), reward=rewards_N.mean(), distinct_answers=distinct)
             run.step()
         on_step(
             {

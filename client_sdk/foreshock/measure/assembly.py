@@ -29,7 +29,7 @@ class Assembly:
     """One copy per device and step, and one FrameSpec per set of sites that recorded together."""
 
     def __init__(self) -> None:
-        self._frames: dict[tuple[int, ...], FrameSpec] = {}
+        self._frames: dict[tuple[int, ...], tuple[FrameSpec, ...]] = {}
         self._described = 0  # series in them
         self._collectors: dict[torch.device, Collector[_Note]] = {}
 
@@ -69,13 +69,29 @@ class Assembly:
     def _framed(self, sites: Sequence[Site]) -> tuple[FrameSpec, ...]:
         """The frame of these sites; of a set too many, the frames of each."""
         key = tuple(site.index for site in sites)
-        frame = self._frames.get(key)
-        if frame is None:
+        frames = self._frames.get(key)
+        if frames is None:
             if len(sites) > 1 and (len(self._frames) >= FRAMES or self._described >= SERIES):
                 return tuple(part for site in sites for part in self._framed([site]))
-            frame = self._frames[key] = FrameSpec(tuple(spec for site in sites for spec in site.specs))
-            self._described += len(frame.series)
-        return (frame,)
+            frames = self._frames[key] = tuple(
+                FrameSpec(tuple(spec for site in some for spec in site.specs)) for some in _apart(sites)
+            )
+            self._described += sum(len(frame.series) for frame in frames)
+        return frames
+
+
+def _apart(sites: Sequence[Site]) -> list[list[Site]]:
+    """The sites in their order, in as few groups as keep each name once: a frame that names one twice is refused as a whole."""
+    groups: list[list[Site]] = []
+    seen: set[str] = set()
+    for site in sites:
+        own = {spec.key for spec in site.specs}
+        if not groups or own & seen:
+            groups.append([])
+            seen = set()
+        groups[-1].append(site)
+        seen |= own
+    return groups
 
 
 def new_collector(device: torch.device, slots: int = 4) -> Collector[Any]:

@@ -43,6 +43,9 @@ class Sites:
         self.spectra = spectra(self.clock)
         self._labels = labels
         self._merging = merging  # False: the ranks hold different things under one name
+        self.measured: set[str] = (
+            set()
+        )  # statistics without a place: a logged number of such a name is told apart
         self._sites: dict[object, Site] = {}
         self._constants: dict[tuple[str, torch.device], Tensor] = {}
         self._generators: dict[torch.device, torch.Generator] = {}
@@ -63,7 +66,10 @@ class Sites:
         """The site of this key, made when it is new: ``measure`` turns the tensors it is shown into one value per spec."""
         site = self._sites.get(key)
         if site is None:
-            site = self._sites[key] = self._new(place, kind, self.named(specs()), measure, device)
+            made = specs()
+            site = self._sites[key] = self._new(place, kind, self.named(made), measure, device)
+            if kind != "log":
+                self._claim({spec.statistic for spec in made if not spec.place and not spec.labels})
         self.clock.spending.bill(site.turn)
         return site
 
@@ -127,6 +133,14 @@ class Sites:
         """The op ignores all of them from now on."""
         for site in self._sites.values():
             forget(site)
+
+    def _claim(self, statistics: set[str]) -> None:
+        """These names are ours; what is logged under them begins anew, told apart."""
+        self.measured |= statistics
+        for key in [
+            key for key in self._sites if isinstance(key, tuple) and key[0] == "log" and key[1] in statistics
+        ]:
+            forget(self._sites.pop(key))
 
     def _new(
         self, place: str, kind: str, specs: Sequence[SeriesSpec], measure: Any, device: torch.device

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from foreshock.guard import say_once
 from foreshock.losses import Losses
-from foreshock.series import FrameSpec, SeriesSpec
+from foreshock.series import TRAINING, FrameSpec, SeriesSpec, logged
 
 from .wire import Rows, Values
 
@@ -22,49 +22,65 @@ LONGEST_NAME = 200
 class HostFrames:
     """What the loop logged at one step, a mapping of names to numbers -> float64 frames with their values."""
 
-    def __init__(self, losses: Losses, labels: tuple[tuple[str, str], ...], family: str = "training") -> None:
+    def __init__(self, losses: Losses, labels: tuple[tuple[str, str], ...]) -> None:
         self._losses = losses
         self._labels = labels
-        self._family = family
         self._sets: dict[tuple[str, ...], tuple[FrameSpec, tuple[str, ...]]] = {}
         self._by_names: dict[tuple[str, ...], FrameSpec] = {}
         self._single: dict[str, FrameSpec] = {}
         self._names: dict[str, bool] = {}  # name -> may it be recorded?
+        self._measured: set[str] = set()
+
+    def claim(self, frame: FrameSpec) -> None:
+        """These series are measured: from now on what is logged under the same name is told apart."""
+        own = {
+            self._names_of(spec) for spec in frame.series if spec.family != TRAINING and not spec.place
+        } - {""}
+        new = own - self._measured
+        self._measured |= new
+        if new & self._names.keys():
+            self._sets.clear()
+            self._by_names.clear()
+            self._single.clear()
+
+    def _names_of(self, spec: SeriesSpec) -> str:
+        """The name under which a logged number would be the same series; empty where none could."""
+        return spec.statistic if set(spec.labels) <= set(self._labels) else ""
 
     def split(
-        self, logged: Mapping[str, Any]
+        self, numbers: Mapping[str, Any]
     ) -> Iterator[tuple[FrameSpec, NDArray[np.float64], NDArray[np.bool_] | None]]:
         """Frame, values, and which of them are no readings after all."""
-        known = self._sets.get(tuple(logged))
+        known = self._sets.get(tuple(numbers))
         if known is None:
-            names = tuple(sorted(name for name in logged if self._allowed(name)))
+            names = tuple(sorted(name for name in numbers if self._allowed(name)))
             frame = self._by_names.get(names)
             if not names:
                 return
             if frame is None and len(self._by_names) >= SETS:
                 for name in names:
-                    yield self._lone(name), *self._numbers((name,), logged)
+                    yield self._lone(name), *self._numbers((name,), numbers)
                 return
             if frame is None:
                 frame = self._by_names[names] = FrameSpec(tuple(self._spec(name) for name in names))
             known = frame, names
             if len(self._sets) < 16 * SETS:  # the same names in another order
-                self._sets[tuple(logged)] = known
+                self._sets[tuple(numbers)] = known
         frame, names = known
-        yield frame, *self._numbers(names, logged)
+        yield frame, *self._numbers(names, numbers)
 
     def _numbers(
-        self, names: tuple[str, ...], logged: Mapping[str, Any]
+        self, names: tuple[str, ...], numbers: Mapping[str, Any]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_] | None]:
         try:
-            return np.array([logged[name] for name in names], np.float64), None
+            return np.array([numbers[name] for name in names], np.float64), None
         except (OverflowError, TypeError, ValueError):  # an integer beyond float64, say
             pass
         values = np.zeros(len(names))
         absent = np.zeros(len(names), np.bool_)
         for position, name in enumerate(names):
             try:
-                values[position] = float(logged[name])
+                values[position] = float(numbers[name])
             except (OverflowError, TypeError, ValueError):
                 absent[position] = True
                 self._losses.add("not a float64")
@@ -102,7 +118,7 @@ class HostFrames:
         return self._single[name]
 
     def _spec(self, name: str) -> SeriesSpec:
-        return SeriesSpec(statistic=name, family=self._family, labels=self._labels, dtype="f64")
+        return logged(name, self._measured, self._labels, "f64")
 
 
 class Groups:

@@ -66,6 +66,7 @@ class Packer:
         self._queued = queued  # bytes that wait elsewhere in the process
         self._numbers = FrameNumbers()
         self._host_frames = HostFrames(losses, writer.labels)
+        self._claimed: set[FrameSpec] = set()  # of the device, whose names are known to the host's
         self._relabelled: dict[FrameSpec, FrameSpec] = {}
         self._device, self._host, self._monitor = Groups(), Groups(), Groups()
         self._definitions: list[Mapping[str, Any]] = []
@@ -91,7 +92,11 @@ class Packer:
             for frame, numbers, absent in self._host_frames.split(row.logged):
                 self._add(self._host, frame, row, numbers, absent, alone=len(frame.series) == 1)
             return
-        self._add(self._device, self._labelled(row.frame), row, row.values, None, alone=False)
+        frame = self._labelled(row.frame)
+        if frame not in self._claimed:
+            self._claimed.add(frame)
+            self._host_frames.claim(frame)
+        self._add(self._device, frame, row, row.values, None, alone=False)
 
     def pack(self) -> list[Record]:
         """What was gathered, as a block, after the definitions that it uses for the first time."""

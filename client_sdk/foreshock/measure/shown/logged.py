@@ -7,8 +7,7 @@ from torch import Tensor
 
 from foreshock.measure.op import capturing
 from foreshock.measure.sites import Sites
-from foreshock.measure.statistics.table import TRAINING
-from foreshock.series import SeriesSpec
+from foreshock.series import logged
 
 
 def log(sites: Sites, name: str, tensor: Tensor) -> None:
@@ -22,7 +21,7 @@ def log(sites: Sites, name: str, tensor: Tensor) -> None:
             ("log", name, tensor.device),
             name,
             "log",
-            lambda: [SeriesSpec(statistic=name, family=TRAINING)],
+            lambda: [logged(name, sites.measured)],
             lambda xs: xs[0],
             tensor.device,
         )

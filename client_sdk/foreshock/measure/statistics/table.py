@@ -28,7 +28,6 @@ from .catalogue import (
 )
 from .catalogue.entry import Statistic
 
-TRAINING = "training"  # the family of the numbers that the loop logs
 
 _FAMILIES = (
     policy_entropy,

@@ -23,6 +23,7 @@ class SeriesSpec:
     )  # the range the statistic can take; None: unbounded
     high: float | None = field(default=None, compare=False)
     source: str | None = field(default=None, compare=False)  # paper, equation
+    sparse: bool = field(default=False, compare=False)  # NaN says that there was nothing to read: no reading
     merge: str | None = field(default=None, compare=False)  # how several ranks become one; None: not at all
     weight: str | None = field(default=None, compare=False)  # of a mean: the statistic that counts its rows
 

@@ -66,7 +66,9 @@ class Packer:
         self._queued = queued  # bytes that wait elsewhere in the process
         self._numbers = FrameNumbers()
         self._host_frames = HostFrames(losses, writer.labels)
-        self._claimed: set[FrameSpec] = set()  # of the device, whose names are known to the host's
+        self._sparse: dict[
+            FrameSpec, NDArray[np.bool_]
+        ] = {}  # of each of the device's: where NaN is no reading
         self._relabelled: dict[FrameSpec, FrameSpec] = {}
         self._device, self._host, self._monitor = Groups(), Groups(), Groups()
         self._definitions: list[Mapping[str, Any]] = []
@@ -93,10 +95,12 @@ class Packer:
                 self._add(self._host, frame, row, numbers, absent, alone=len(frame.series) == 1)
             return
         frame = self._labelled(row.frame)
-        if frame not in self._claimed:
-            self._claimed.add(frame)
+        sparse = self._sparse.get(frame)
+        if sparse is None:
             self._host_frames.claim(frame)
-        self._add(self._device, frame, row, row.values, None, alone=False)
+            sparse = self._sparse[frame] = np.array([spec.sparse for spec in frame.series], np.bool_)
+        absent = sparse & np.isnan(row.values)
+        self._add(self._device, frame, row, row.values, absent if absent.any() else None, alone=False)
 
     def pack(self) -> list[Record]:
         """What was gathered, as a block, after the definitions that it uses for the first time."""

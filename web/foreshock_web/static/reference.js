@@ -23,6 +23,7 @@ import {FAMILIES} from "./order.js";
  * @property {string} caveats
  * @property {string[]} needs
  * @property {string} merge
+ * @property {string} undefined what is kept of a record without information
  */
 
 /** @type {Record<string, string>} */
@@ -92,7 +93,7 @@ function card(name, told, costs) {
       fact("Healthy", told.healthy),
       fact("Collapsed", told.collapsed),
       told.caveats && fact("Mind", told.caveats),
-      fact("Without information", told.degenerate),
+      fact("Without information", told.undefined === "absent" && /NaN/.test(told.degenerate) ? `${told.degenerate}; a NaN of this kind is kept as no reading` : told.degenerate),
       fact("Range", range(told)),
       fact("Cost", costs[told.cost] ?? told.cost),
       told.needs.length > 0 && fact("Needs", told.needs.join(", ")),

@@ -28,7 +28,6 @@ from .catalogue import (
 )
 from .catalogue.entry import Statistic
 
-
 _FAMILIES = (
     policy_entropy,
     signal,

@@ -18,6 +18,7 @@ _WINDOW = (
 STATISTICS: tuple[Statistic, ...] = (
     Statistic(
         name="adaptation_entropy",
+        undefined="NaN",
         family=FAMILY,
         title="Entropy of a prediction, mean over the batch",
         unit="nat",

@@ -18,6 +18,7 @@ _NEEDS = ("q", "k")
 STATISTICS: tuple[Statistic, ...] = (
     Statistic(
         name="attention_entropy",
+        undefined="NaN",
         family=FAMILY,
         title="Entropy of attention, mean over queries and heads",
         unit="nat",
@@ -37,6 +38,7 @@ STATISTICS: tuple[Statistic, ...] = (
     ),
     Statistic(
         name="attention_entropy_normalized",
+        undefined="NaN",
         family=FAMILY,
         title="Entropy of attention over its maximum, the logarithm of the visible keys",
         unit="",

@@ -44,6 +44,9 @@ class Statistic:
     high: float | None = None
     caveats: str = ""
     needs: tuple[str, ...] = ()  # the inputs without which it is not measured
+    undefined: Literal["absent", "NaN"] = (
+        "absent"  # what is kept of a record without information; NaN is news, and alerts
+    )
     merge: Merge = "none"
     weight: str = (
         ""  # of a mean: the statistic of the same place that counts the rows; without one, ranks count alike
@@ -61,6 +64,7 @@ class Statistic:
             low=self.low,
             high=self.high,
             source=self.source,
+            sparse=self.undefined == "absent",
             merge=None if self.merge == "none" else self.merge,
             weight=self.weight or None,
         )

@@ -105,6 +105,7 @@ STATISTICS: tuple[Statistic, ...] = (
     ),
     Statistic(
         name="router_entropy",
+        undefined="NaN",
         family=FAMILY,
         title="Entropy of the router per token, mean",
         unit="nat",

@@ -45,6 +45,7 @@ STATISTICS: tuple[Statistic, ...] = (
     ),
     Statistic(
         name="sharpness",
+        undefined="NaN",
         family=FAMILY,
         title="Largest eigenvalue of the loss's Hessian",
         unit="",

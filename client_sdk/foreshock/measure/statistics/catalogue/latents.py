@@ -12,6 +12,7 @@ _NEEDS = ("mean", "log_variance")
 STATISTICS: tuple[Statistic, ...] = (
     Statistic(
         name="latent_kl",
+        undefined="NaN",
         family=FAMILY,
         title="Divergence of the posterior from the prior, all dimensions together",
         unit="nat",

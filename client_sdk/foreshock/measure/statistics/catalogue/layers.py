@@ -9,6 +9,7 @@ FAMILY = "plasticity"
 STATISTICS: tuple[Statistic, ...] = (
     Statistic(
         name="stream_rms",
+        undefined="NaN",
         family=FAMILY,
         title="Size of what a normalisation layer is given",
         unit="",

@@ -12,6 +12,7 @@ _WHEN = "Read when the optimizer steps: summed over micro-batches, averaged over
 STATISTICS: tuple[Statistic, ...] = (
     Statistic(
         name="gradient_norm",
+        undefined="NaN",
         family=FAMILY,
         title="Norm of the gradient",
         unit="",
@@ -31,6 +32,7 @@ STATISTICS: tuple[Statistic, ...] = (
     ),
     Statistic(
         name="weight_norm",
+        undefined="NaN",
         family=FAMILY,
         title="Norm of the weights",
         unit="",
@@ -64,6 +66,7 @@ STATISTICS: tuple[Statistic, ...] = (
     ),
     Statistic(
         name="update_ratio",
+        undefined="NaN",
         family=FAMILY,
         title="Size of the update over size of the weights",
         unit="",

@@ -14,6 +14,7 @@ _TOGETHER = "Bridle et al. 1991, NIPS 4 (mutual information of inputs and class 
 STATISTICS: tuple[Statistic, ...] = (
     Statistic(
         name="output_entropy",
+        undefined="NaN",
         family=FAMILY,
         title="Entropy of the predictions, mean",
         unit="nat",
@@ -66,6 +67,7 @@ STATISTICS: tuple[Statistic, ...] = (
     ),
     Statistic(
         name="output_lse",
+        undefined="NaN",
         family=FAMILY,
         title="Log-sum-exp of the output logits, mean",
         unit="nat",

@@ -28,6 +28,7 @@ def _percentile(percent: int) -> Statistic:
     high = percent >= 80
     return Statistic(
         name=f"policy_entropy_p{percent:02d}",
+        undefined="NaN",
         family=FAMILY,
         title=f"Token entropy, {percent}th percentile",
         unit="nat",
@@ -48,6 +49,7 @@ def _percentile(percent: int) -> Statistic:
 STATISTICS: tuple[Statistic, ...] = (
     Statistic(
         name="policy_entropy",
+        undefined="NaN",
         family=FAMILY,
         title="Token entropy of the policy, mean",
         unit="nat",
@@ -67,6 +69,7 @@ STATISTICS: tuple[Statistic, ...] = (
     ),
     Statistic(
         name="policy_entropy_normalized",
+        undefined="NaN",
         family=FAMILY,
         title="Token entropy over its maximum ln V",
         low=0.0,
@@ -100,6 +103,7 @@ STATISTICS: tuple[Statistic, ...] = (
     ),
     Statistic(
         name="policy_varentropy",
+        undefined="NaN",
         family=FAMILY,
         title="Variance of −ln p within a token",
         unit="nat²",
@@ -116,6 +120,7 @@ STATISTICS: tuple[Statistic, ...] = (
     ),
     Statistic(
         name="policy_top1",
+        undefined="NaN",
         family=FAMILY,
         title="Probability of the likeliest token, mean",
         low=0.0,
@@ -132,6 +137,7 @@ STATISTICS: tuple[Statistic, ...] = (
     ),
     Statistic(
         name="policy_top1_above_99",
+        undefined="NaN",
         family=FAMILY,
         title="Tokens whose likeliest choice has p > 0.99",
         formula="mean of [max p > 0.99]",
@@ -149,6 +155,7 @@ STATISTICS: tuple[Statistic, ...] = (
     ),
     Statistic(
         name="policy_lse",
+        undefined="NaN",
         family=FAMILY,
         title="Log-sum-exp of the logits, mean",
         unit="nat",

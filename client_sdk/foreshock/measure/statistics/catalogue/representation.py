@@ -11,6 +11,7 @@ _ROWS = "it depends on the number of rows: compare only series with the same one
 STATISTICS: tuple[Statistic, ...] = (
     Statistic(
         name="effective_rank",
+        undefined="NaN",
         family=FAMILY,
         title="Effective rank",
         unit="directions",
@@ -30,6 +31,7 @@ STATISTICS: tuple[Statistic, ...] = (
     ),
     Statistic(
         name="effective_rank_normalized",
+        undefined="NaN",
         family=FAMILY,
         title="Entropy of the spectrum over its maximum",
         low=0.0,
@@ -48,6 +50,7 @@ STATISTICS: tuple[Statistic, ...] = (
     ),
     Statistic(
         name="participation_ratio",
+        undefined="NaN",
         family=FAMILY,
         title="Participation ratio",
         unit="directions",
@@ -72,6 +75,7 @@ STATISTICS: tuple[Statistic, ...] = (
     ),
     Statistic(
         name="embedding_std",
+        undefined="NaN",
         family=FAMILY,
         title="Spread of the unit-length embeddings",
         low=0.0,
@@ -88,6 +92,7 @@ STATISTICS: tuple[Statistic, ...] = (
     ),
     Statistic(
         name="mean_cosine",
+        undefined="NaN",
         family=FAMILY,
         title="Mean cosine between two embeddings",
         low=-1.0,
@@ -118,6 +123,7 @@ STATISTICS: tuple[Statistic, ...] = (
     ),
     Statistic(
         name="mean_share",
+        undefined="NaN",
         family=FAMILY,
         title="Share of the energy in the mean vector",
         low=0.0,
@@ -179,6 +185,7 @@ STATISTICS: tuple[Statistic, ...] = (
     ),
     Statistic(
         name="alignment",
+        undefined="NaN",
         family=FAMILY,
         title="Distance of the two views of one sample",
         low=0.0,

@@ -14,6 +14,7 @@ _HIGH = "A reward is high in the upper half of the batch's range, bounds include
 SIGNAL: tuple[Statistic, ...] = (
     Statistic(
         name="advantage_std",
+        undefined="NaN",
         family=FAMILY,
         title="Standard deviation of the advantage",
         low=0.0,
@@ -75,6 +76,7 @@ SIGNAL: tuple[Statistic, ...] = (
     ),
     Statistic(
         name="reward_mean",
+        undefined="NaN",
         family=FAMILY,
         title="Mean reward",
         formula="E[r] over sequences",
@@ -89,6 +91,7 @@ SIGNAL: tuple[Statistic, ...] = (
     ),
     Statistic(
         name="reward_std",
+        undefined="NaN",
         family=FAMILY,
         title="Standard deviation of the reward",
         low=0.0,

@@ -18,6 +18,7 @@ _UNIT = (
 UPDATE: tuple[Statistic, ...] = (
     Statistic(
         name="policy_cov",
+        undefined="NaN",
         family=FAMILY,
         title="Covariance of ln π and advantage",
         unit="nat",
@@ -69,6 +70,7 @@ UPDATE: tuple[Statistic, ...] = (
     *(
         Statistic(
             name=f"kl_{name}_{k}",
+            undefined="NaN",
             family=FAMILY,
             title=f"KL to the {policy}, {k}",
             unit="nat",

@@ -49,8 +49,13 @@ def _records(*masks: bool) -> Readings:
             recorded.run.observe.policy(torch.randn(*shape, 5), mask=valid)
             recorded.run.step()
         names = ("entropy_change_measured", "policy_fork_threshold")
-        last = {name: recorded.columns(name).values[-1] for name in names}
-    return {STATISTICS[name].series(): float(value) for name, value in last.items()}
+        read = {name: recorded.columns(name) for name in names}
+    # What a statistic does not say of the last step is no reading: NaN on the device.
+    last = {
+        name: float(one.values[-1]) if len(one.steps) and one.steps[-1] == len(masks) - 1 else math.nan
+        for name, one in read.items()
+    }
+    return {STATISTICS[name].series(): value for name, value in last.items()}
 
 
 def _no_fork() -> Readings:

@@ -321,10 +321,12 @@ def test_records_are_chosen_inside_the_op_so_a_compiled_graph_stays_one() -> Non
     counter = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(model, backend=counter, fullgraph=True)
     opened: set[tuple[bool, ...]] = set()
-    for step in range(60):
+    for step in range(1000):  # how soon it chooses depends on the machine; that it does, not
         compiled(transformers.tokens()).square().mean().backward()
         instruments.step(step, 0.0)
         opened.add(tuple(turn.open for turn in instruments.sites.clock.turns))
+        if step > 20 and len(opened) > 1:
+            break
     instruments.close(0)
     assert len(opened) > 1
     assert counter.frame_count == 1

@@ -42,6 +42,7 @@ SHAPES = (
         {
             "bare": "bare",
             "foreshock": "foreshock",
+            "foreshock, no server on these cores": "foreshock-alone",
             "foreshock, every family, no budget": "foreshock-all",
             "wandb.watch every 100 steps": "wandb-100",
             "wandb.watch every step": "wandb-1",
@@ -57,6 +58,7 @@ SHAPES = (
         {
             "bare": "bare",
             "foreshock": "foreshock",
+            "foreshock, no server on these cores": "foreshock-alone",
             "foreshock, every family, no budget": "foreshock-all",
             "wandb.watch every 100 steps": "wandb-100",
             "wandb.watch every step": "wandb-1",
@@ -123,7 +125,11 @@ def _training_steps(folder: Path, server: Server, quick: bool, shape: Shape) -> 
             if variant.startswith(("wandb", "cockpit")):
                 start = partial(rival, variant.partition("-")[0], "training.py", where, first, name)
             else:
-                companion = server.pid if variant.startswith("foreshock") else None
+                beside = variant in (
+                    "foreshock",
+                    "foreshock-all",
+                )  # the server, which takes its time from the same cores
+                companion = server.pid if beside else None
                 start = partial(ours, name, "training.py", first, server.url, where, companion)
             taking.enter(name, start)
         warm = {"steps": 1, "threads": threads}

@@ -382,3 +382,29 @@ def test_a_tensor_that_is_logged_is_paid_for_once() -> None:
             run.step()
         cost = run.cost
     assert 0 < cost["training_seconds"] < cost["wall_seconds"]
+
+
+def test_records_that_come_and_go_leave_training_as_it_is_bit_for_bit() -> None:
+    def trained(budget: float | None) -> tuple[list[Tensor], Tensor]:
+        torch.manual_seed(0)
+        model = feedforward.mlp(0.2).train()
+        optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+        instruments = None
+        if budget is not None:
+            instruments = Instruments(every={"activations": 1}, budget=budget, on_row=lambda row: None)
+            instruments.watch(model, optimizer=optimizer)
+        for step in range(30):
+            optimizer.zero_grad()
+            model(feedforward.features()).square().mean().backward()
+            optimizer.step()
+            if instruments is not None:
+                instruments.step(step, 0.0)
+        if instruments is not None:
+            instruments.close(0)
+        return [parameter.detach().clone() for parameter in model.parameters()], torch.get_rng_state()
+
+    bare, state = trained(None)
+    for budget in (1.0, 50.0):
+        weights, after = trained(budget)
+        assert all(torch.equal(a, b) for a, b in zip(weights, bare, strict=True))
+        assert torch.equal(after, state)

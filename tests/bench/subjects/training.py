@@ -1,7 +1,7 @@
 """`training.py SHAPE:VARIANT FOLDER URL TORCH`: by turns trains a small model, answers the seconds of each step.
 
 SHAPE: transformer · convolutional (see models.py). VARIANT: bare · foreshock (watch and, of the transformer, observe.policy, at
-default cadences and budget) · foreshock-all (every family that can be watched, no budget) · wandb-1, wandb-100 (watch everything,
+default cadences and budget) · foreshock-alone (the same, only spooled: no server works on these cores) · foreshock-all (every family that can be watched, no budget) · wandb-1, wandb-100 (watch everything,
 a record in so many steps) · cockpit-economy, cockpit-full (its own choices of quantities, each step) · svd (effective rank of
 each block's output by exact SVD, each step). TORCH is the folder that torch is imported from where the subject's own environment
 has none, so that all variants run the same build.
@@ -50,10 +50,10 @@ def bare() -> tuple[Finish, Around]:
     return lambda scores, classes, loss, number: loss.item(), lambda *_: nullcontext()
 
 
-def foreshock(everything: bool) -> tuple[Finish, Around]:
+def foreshock(everything: bool, alone: bool = False) -> tuple[Finish, Around]:
     global run
     module = importlib.import_module("foreshock")
-    settings: dict[str, Any] = {"budget": 0} if everything else {}
+    settings: dict[str, Any] = {"offline": alone, **({"budget": 0} if everything else {})}
     run = module.init(project="bench", run=f"{shape}-{variant}", url=url, dir=f"{folder}/spool", **settings)
     run.watch(model, optimizer=optimizer, families=["all"] if everything else None, quiet=True)
 
@@ -111,6 +111,7 @@ def svd() -> tuple[Finish, Around]:
 VARIANTS: dict[str, Callable[[], tuple[Finish, Around]]] = {
     "bare": bare,
     "foreshock": lambda: foreshock(False),
+    "foreshock-alone": lambda: foreshock(False, alone=True),
     "foreshock-all": lambda: foreshock(True),
     "wandb-1": lambda: wandb(1),
     "wandb-100": lambda: wandb(100),

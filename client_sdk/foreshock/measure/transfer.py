@@ -1,6 +1,8 @@
-"""A tensor to the device that measures it, without waiting for the copy."""
+"""A tensor to where it is measured: this rank's part of it, on the device that measures, without waiting for a copy."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -13,3 +15,9 @@ def moved(value: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda" and value.device.type == "cpu":
         value = value.pin_memory()  # from pageable memory the copy would wait for the device
     return value.to(device, non_blocking=True)
+
+
+def local(x: Tensor) -> Tensor:
+    """This rank's shard of a distributed tensor; any other tensor as it is."""
+    to_local: Callable[[], Tensor] | None = getattr(x, "to_local", None)
+    return to_local() if to_local is not None else x

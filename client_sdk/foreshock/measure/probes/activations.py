@@ -13,6 +13,7 @@ from foreshock.guard import guard
 from foreshock.measure.op import observe
 from foreshock.measure.site import Site
 from foreshock.measure.statistics import representation
+from foreshock.measure.transfer import local
 
 from .choose import Place, innermost, places
 from .exporting import is_exporting
@@ -47,7 +48,7 @@ class Hook:
         with guard(f"the hook at {site.place}"):
             xs, trained = self.pick(module, args, output)
             if xs:
-                observe([_local(x.detach()) for x in xs], site.row, site.ticket, trained)
+                observe([local(x.detach()) for x in xs], site.row, site.ticket, trained)
 
     def __reduce__(self) -> tuple[type[Silent], tuple[()]]:
         return Silent, ()
@@ -123,9 +124,3 @@ def as_rows(x: Tensor, channels_first: bool) -> Tensor:
     if x.dim() < 2:
         return x.reshape(1, -1)
     return x.movedim(1, -1) if x.dim() >= 4 or (x.dim() == 3 and channels_first) else x
-
-
-def _local(x: Tensor) -> Tensor:
-    """This rank's shard of a distributed tensor; any other tensor as it is."""
-    to_local: Callable[[], Tensor] | None = getattr(x, "to_local", None)
-    return to_local() if to_local is not None else x

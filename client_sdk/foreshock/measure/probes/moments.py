@@ -15,9 +15,10 @@ from torch.optim.optimizer import Optimizer
 
 from foreshock.measure.statistics import gradients, moments_of_adam, parameters, sketch
 from foreshock.measure.statistics.table import STATISTICS
+from foreshock.measure.transfer import local
 from foreshock.series import SeriesSpec
 
-from .stepped import Held, Stepped, local, write
+from .stepped import Held, Stepped, write
 from .stepping import After
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from foreshock.guard import guard
 from foreshock.measure.site import Site
 from foreshock.measure.statistics import gradients, sketch
 from foreshock.measure.statistics.table import STATISTICS
+from foreshock.measure.transfer import local
 
-from .stepped import Held, Stepped, embedded, local, write
+from .stepped import Held, Stepped, embedded, write
 from .stepping import After, Steps
 
 if TYPE_CHECKING:

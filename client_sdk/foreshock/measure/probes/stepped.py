@@ -156,9 +156,3 @@ def embedded(model: nn.Module | None) -> set[int]:
         if "embedding" in type(module).__name__.lower()
         for p in module.parameters(recurse=False)
     }
-
-
-def local(tensor: Tensor) -> Tensor:
-    """This rank's shard of a distributed tensor; any other tensor as it is."""
-    to_local: Callable[[], Tensor] | None = getattr(tensor, "to_local", None)
-    return to_local() if to_local is not None else tensor

@@ -22,10 +22,10 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from foreshock.guard import guard
 from foreshock.measure.statistics import sketch
-from foreshock.measure.transfer import moved
+from foreshock.measure.transfer import local, moved
 
 from .choose import block_names, parameter_name, place_of
-from .stepped import Held, Stepped, local
+from .stepped import Held, Stepped
 from .subject import Attached
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ ARGS ?=
 ONLY ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo serve test test-services check format reference bench clean
+.PHONY: help demo serve test test-services crash check format reference bench clean
 
 help: ## list these words
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/' | expand -t 16
@@ -25,6 +25,9 @@ test-services: $(VENV)/.dev ## the whole demo and the tests that need PostgreSQL
 	FORESHOCK_TEST_STRICT=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "(postgres or redis) and not browser" $(ARGS)
 	FORESHOCK_TEST_STRICT=1 FORESHOCK_TEST_BROWSER=1 $(BIN)/python -m pytest -m browser $(ARGS)
 	FORESHOCK_TEST_STRICT=1 FORESHOCK_TEST_DEMO=1 $(BIN)/python -m pytest -m demo $(ARGS)
+
+crash: $(VENV)/.dev ## the crash matrix at full size: each victim killed fifty times; an hour
+	FORESHOCK_TEST_STRICT=1 FORESHOCK_CRASH_ROUNDS=50 $(BIN)/python -m pytest -n 2 --dist loadfile tests/crash $(ARGS)
 
 check: $(VENV)/.dev ## format, lint, types, layers, and the page's types where Node is there
 	$(BIN)/ruff format --check .

@@ -95,9 +95,14 @@ def database(migrated_url: str) -> Iterator[Database]:
 @pytest.fixture
 def settings(database_url: str, tmp_path: Path) -> Settings:
     """Settings over that database, with nothing taken from the environment but what the test sets."""
-    # TestClient calls the server "testserver", and a server without a key answers to no name but its own
+    # TestClient calls the server "testserver", and a server without a key answers to no name but its own;
+    # and the receivers of tests are on this machine, which channels may not reach unless it is allowed.
     return Settings(
-        database_url=database_url, data_dir=tmp_path, workers=False, public_url="http://testserver"
+        database_url=database_url,
+        data_dir=tmp_path,
+        workers=False,
+        public_url="http://testserver",
+        private_targets="all",
     )
 
 

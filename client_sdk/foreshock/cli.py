@@ -10,10 +10,15 @@ from .version import __version__
 
 GROUP = "foreshock.commands"
 ABOUT: Mapping[str, str] = {
+    "deliveries": "list what was sent to channels, and send again what did not arrive",
     "demo": "two small training runs, one of which collapses, watched from tensor to pager",
-    "migrate": "bring the server's database to the schema of this release",
-    "rules": "check packs of alert rules",
-    "runs": "list the runs of a server",
+    "export": "write runs as Parquet files",
+    "import": "store runs from files that `export` wrote",
+    "keys": "make, list and revoke the keys of a server",
+    "migrate": "bring the server's database to the schema of this release, or copy it to another one",
+    "projects": "list the projects of a server, and say how long their runs are kept",
+    "rules": "check packs of alert rules, and try them on drawn series and stored runs",
+    "runs": "list the runs of a server, or delete some",
     "serve": "start a server: API, page, rules and alerts",
     "sync": "ship what waits in a spool",
     "worker": "evaluate rules and send alerts beside several servers",
@@ -62,6 +67,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _help(commands: Mapping[str, EntryPoint]) -> str:
     lines = ["foreshock COMMAND …: a live collapse monitor for PyTorch training", ""]
-    lines += [f"  {name:9} {ABOUT.get(name, commands[name].value)}" for name in sorted(commands)]
+    lines += [f"  {name:10} {ABOUT.get(name, commands[name].value)}" for name in sorted(commands)]
     lines += ["", "foreshock COMMAND --help says more; foreshock --version says which release this is"]
     return "\n".join(lines)

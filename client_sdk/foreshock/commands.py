@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .config import DEFAULT_URL, Config
+
+if TYPE_CHECKING:
+    from .query.client import Client
 
 
 def sync(argv: Sequence[str]) -> int:
@@ -67,17 +71,61 @@ def sync(argv: Sequence[str]) -> int:
 
 
 def runs(argv: Sequence[str]) -> int:
-    """List the newest runs of a server."""
-    from .query.client import Client, ForeshockError
-
+    """List the newest runs of a server, or delete some for good."""
     parser = argparse.ArgumentParser("foreshock runs", description=runs.__doc__)
     parser.add_argument("--url", help=f"the server; else FORESHOCK_URL, else {DEFAULT_URL}")
     parser.add_argument("--project", help="only this project's runs")
     parser.add_argument("--limit", type=int, default=20, help="how many at most (20)")
+    words = parser.add_subparsers(dest="word", metavar="delete")
+    deleting = words.add_parser("delete", help="delete runs: their readings, figures and alerts")
+    deleting.add_argument("runs", nargs="+", metavar="RUN", help="id or name of a run")
+    deleting.add_argument("--yes", action="store_true", help="do not ask")
     arguments = parser.parse_args(argv)
+    if arguments.word == "delete":
+        return _asking(arguments.url, lambda client: _delete(client, arguments.runs, arguments.yes))
+    return _asking(arguments.url, lambda client: print(client.runs(arguments.project, limit=arguments.limit)))
+
+
+def projects(argv: Sequence[str]) -> int:
+    """List the projects of a server, or say for how long the runs of one are kept."""
+    parser = argparse.ArgumentParser("foreshock projects", description=projects.__doc__)
+    parser.add_argument("--url", help=f"the server; else FORESHOCK_URL, else {DEFAULT_URL}")
+    words = parser.add_subparsers(dest="word", required=True)
+    words.add_parser("list", help="every project with what it holds")
+    setting = words.add_parser("set", help="settle what holds for all runs of a project")
+    setting.add_argument("project")
+    kept = setting.add_mutually_exclusive_group(required=True)
+    kept.add_argument(
+        "--retention-days", type=float, metavar="DAYS", help="delete a run so long after its last change"
+    )
+    kept.add_argument("--keep", action="store_true", help="keep runs for good")
+    arguments = parser.parse_args(argv)
+    if arguments.word == "set":
+        return _asking(arguments.url, lambda client: client.keep(arguments.project, arguments.retention_days))
+    return _asking(arguments.url, lambda client: print(client.projects()))
+
+
+def _asking(url: str | None, ask: Callable[[Client], object]) -> int:
+    """What is asked of the server; 1, and its sentence on stderr, when it says no."""
+    from .query.client import Client, ForeshockError
+
     try:
-        print(Client(arguments.url).runs(arguments.project, limit=arguments.limit))
+        ask(Client(url))
     except (ForeshockError, ValueError, TypeError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _delete(client: Client, names: Sequence[str], yes: bool) -> None:
+    chosen = [client.run(name) for name in names]
+    for run in chosen:
+        what = f"{run.project}/{run.name} ({run.id}, {run.fields['points']:,} readings)"
+        if not yes:
+            if not sys.stdin.isatty():
+                raise ValueError("Nobody is here to ask; add --yes to delete for good.")
+            if input(f"Delete {what} for good? [y/N] ").strip().lower() not in ("y", "yes"):
+                print(f"{what} stays.")
+                continue
+        client.delete(run.id)
+        print(f"{what} is deleted.")

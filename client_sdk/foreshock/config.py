@@ -127,6 +127,7 @@ class Config:
         object.__setattr__(self, "families", tuple(self.families))
         object.__setattr__(self, "url", self.url.rstrip("/"))
         object.__setattr__(self, "dir", Path(self.dir))
+        object.__setattr__(self, "api_key", (self.api_key or "").strip() or None)
         for complaint in self._complaints():
             raise ValueError(complaint)
 
@@ -139,6 +140,10 @@ class Config:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
             found.append(f"url is {self.url!r}; write the server's address, such as {DEFAULT_URL!r}")
+        if self.api_key and not (
+            self.api_key.isascii() and self.api_key.isprintable() and " " not in self.api_key
+        ):
+            found.append("api_key holds a space, a quote that is none, or a control character; copy it again")
         if self.run is not None and not _RUN_ID.fullmatch(self.run):
             found.append(f"run is {self.run!r}; write 1 to 64 letters, digits, '.', '_' or '-'")
         for what in ("project", "name"):

@@ -1,14 +1,12 @@
-"""What the server answers -> what the training loop can ask: the alerts that are firing, and callbacks for new ones."""
+"""What the server answers -> what the training loop can ask: the alerts that are firing, and those that are new."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
-
-from .guard import fault, log, say_once
 
 
 class StopTraining(Exception):
@@ -83,23 +81,12 @@ class Alerts(Sequence[Alert]):
         return [alert for alert in self._firing if rule is None or alert.rule == rule]
 
 
-Callback = Callable[[Alert], object]
-
-
-@dataclass(frozen=True)
-class _Listener:
-    callback: Callback
-    rule: str | None
-    resolved: bool
-
-
 class Control:
-    """Hears the server's answers on the sender's thread, speaks to callbacks on the training thread."""
+    """Hears the server's answers on the sender's thread, keeps what is new for the training thread."""
 
     def __init__(self) -> None:
         self.alerts = Alerts()
         self.news: deque[Alert] = deque(maxlen=1000)  # empty nearly always: what step() looks at
-        self._listeners: list[_Listener] = []
         self._lock = threading.Lock()
         self._seen: set[tuple[str, str, int]] = set()
 
@@ -116,30 +103,3 @@ class Control:
                     self._seen.add(alert.identity)
                     self.news.append(alert)
             self.alerts._firing = firing
-
-    def listen(self, callback: Callback, rule: str | None, resolved: bool) -> None:
-        """Call it, from step(), once per episode that begins (or, if `resolved`, that ends)."""
-        self._listeners.append(_Listener(callback, rule, resolved))
-
-    def speak(self) -> None:
-        """Run the callbacks for what is new. Only StopTraining leaves; any other exception is counted and said once."""
-        while self.news:
-            alert = self.news.popleft()
-            for listener in list(self._listeners):
-                wanted = listener.rule in (None, alert.rule) and listener.resolved == (
-                    alert.state == "resolved"
-                )
-                if wanted:
-                    _call(listener.callback, alert)
-
-
-def _call(callback: Callback, alert: Alert) -> None:
-    try:
-        callback(alert)
-    except StopTraining:
-        raise
-    except Exception as error:  # noqa: BLE001 (the user's own callback: it must not end the training by accident)
-        name = getattr(callback, "__qualname__", repr(callback))
-        fault(f"alert callback {name}")
-        say_once(("callback", name), "the alert callback %s raised %r; training goes on", name, error)
-        log.debug("the callback's error", exc_info=error)

@@ -14,6 +14,9 @@ from .config import Config
 from .control import Alert, Alerts, Control, StopTraining
 from .guard import guard, say_once
 from .observers import Observers
+from .reactions.action import KINDS, Action, by_itself, of_function
+from .reactions.audit import Acted
+from .reactions.loop import Loop, Reaction
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 Callback = TypeVar("Callback", bound=Callable[[Alert], object])
+Function = TypeVar("Function", bound=Callable[..., object])
 
 _LOG, _STEP, _FINISH, _WATCH = guard("log"), guard("step"), guard("finish"), guard("watch")
 _PAUSE = guard("pausing")
@@ -43,6 +47,7 @@ class Run:
         self.observe = Observers(self)
         self._config = config
         self._control = control
+        self._loop = Loop(control)
         self.session: Session | None = None  # None: inert; for our own modules
         self._ended: Session | None = None
         self._pid = os.getpid()
@@ -59,16 +64,17 @@ class Run:
                 self.session.log(_NOTHING if numbers is None else numbers, more)
 
     def step(self, step: int | None = None) -> None:
-        """Close the step: number 0, 1, 2, … or the one given. Then alert callbacks run; their StopTraining is all that it raises."""
-        if self.session is None:
+        """Close the step: number 0, 1, 2, … or the one given. Then reactions to alerts run; their StopTraining is all that it raises."""
+        session = self.session
+        if session is None:
             return
         with _STEP:
             if os.getpid() != self._pid:  # forked by code that runs no fork handlers
                 self.abandon()
                 return
-            self.session.step(step)
+            session.step(step)
         if self._control.news:
-            self._control.speak()
+            self._loop.speak(session.last_step, session.record)
 
     def watch(
         self,
@@ -145,25 +151,75 @@ class Run:
         return self._control.alerts
 
     @overload
-    def on_alert(self, rule: Callback, /) -> Callback: ...
+    def on_alert(self, rules: Callback, /) -> Callback: ...
     @overload
     def on_alert(
-        self, rule: str | None = None, /, *, resolved: bool = False
-    ) -> Callable[[Callback], Callback]: ...
-    def on_alert(self, rule: Any = None, /, *, resolved: bool = False) -> Any:
-        """Decorate what step() shall call with each new Alert (of the rule, if named); or, if `resolved`, with each that ends.
+        self,
+        rules: str | None = None,
+        /,
+        action: str | Action = "callback",
+        *,
+        resolved: bool = False,
+        dry_run: bool | None = None,
+        value: float | Callable[[Alert], float | None] | None = None,
+    ) -> Callable[[Function], Function]: ...
+    def on_alert(
+        self,
+        rules: Any = None,
+        /,
+        action: str | Action = "callback",
+        *,
+        resolved: bool = False,
+        dry_run: bool | None = None,
+        value: float | Callable[[Alert], float | None] | None = None,
+    ) -> Any:
+        """Decorate what step() shall call with each new Alert of these rules (a glob; none: all); or, if `resolved`, with each that ends.
 
-        What it raises is said once and forgotten, but for `foreshock.StopTraining`, which leaves step().
+        `action`: "callback", "checkpoint" (the function gets the alert), "set" (it gets a number: `value`, or what `value(alert)`
+        proposes); "notify", "stop" and the remedies of `foreshock.remedies` need no function and are installed at once. What
+        changes the training is a dry run, said and written down, until `dry_run=False`. What a function raises is said once and
+        forgotten, but for `foreshock.StopTraining`, which leaves step(). On several ranks all but "callback" and "notify" is
+        decided by the first and done by all in `agree()`.
         """
-        if callable(rule):
-            self._control.listen(rule, None, resolved)
-            return rule
+        if callable(rules):
+            self._loop.add(Reaction(of_function("callback", rules, None), None, audited=False))
+            return rules
+        made = by_itself(action) if isinstance(action, str) else action
+        if isinstance(action, str) and action not in KINDS:
+            raise ValueError(
+                f"there is no action {action!r}; write one of {', '.join(KINDS)}, or one of foreshock.remedies"
+            )
 
-        def listen(callback: Callback) -> Callback:
-            self._control.listen(callback, rule, resolved)
-            return callback
+        def install(one: Action) -> None:
+            dry = one.changes if dry_run is None else dry_run
+            self._loop.add(Reaction(one, rules, resolved, dry, audited=action != "callback"))
+
+        if made is not None:
+            install(made)
+            return _no_function
+
+        def listen(function: Function) -> Function:
+            install(of_function(str(action), function, value))
+            return function
 
         return listen
+
+    def agree(self, every: int = 1, group: Any = None) -> None:
+        """Do now, on all ranks, what the first has decided about alerts. Call it at one place of the step, on every rank.
+
+        A collective of torch.distributed at each `every`-th call (4 KiB from rank 0; with NCCL it waits for the device): the only
+        one of ours, and only where you call it, also on ranks whose run is inert. `group`: with rank 0 in it, best of gloo.
+        Without torch.distributed it does nothing, for then step() acts by itself. `foreshock.StopTraining` is all that it raises.
+        """
+        if os.getpid() == self._pid:
+            session = self.session
+            step = session.last_step if session is not None else -1
+            self._loop.agree(step, None if session is None else session.record, every, group)
+
+    @property
+    def acted(self) -> Sequence[Acted]:
+        """What was done about alerts in this process, or would have been: step, action, rule, state, value, why."""
+        return tuple(self._loop.audit.entries)
 
     # -- what can be asked --------------------------------------------------------------------------------------
 
@@ -238,6 +294,12 @@ class Run:
     def __repr__(self) -> str:
         life = "" if self.session is not None else ", inert"
         return f"<foreshock run {self.project}/{self.name} {self.id}, attempt {self.attempt}{life}>"
+
+
+def _no_function(_function: object) -> Any:
+    raise TypeError(
+        'this action needs no function: call run.on_alert(…) by itself, or write action="callback"'
+    )
 
 
 def _inert(config: Config, run_id: str, name: str, attempt: int) -> Run:

@@ -92,9 +92,24 @@ class Session:
         if self._instruments is not None:
             with _DEVICE:
                 self._instruments.step(step, now, self._own)
-        logged = self._intake.close()
-        self.pipeline.put(HostRow(step, now, logged, self.wall_seconds, self.training_seconds), len(logged))
+        logged, vectors = self._intake.close(), self._intake.close_vectors()
+        readings = len(logged) + sum(map(len, vectors.values())) if vectors else len(logged)
+        self.pipeline.put(
+            HostRow(step, now, logged, self.wall_seconds, self.training_seconds, vectors), readings
+        )
         self._own += time.perf_counter() - began - (self._within - before)
+
+    def record(self, numbers: Mapping[str, float]) -> None:
+        """Add to the step that was closed last, or to step 0 before any was."""
+        now = HostRow(
+            max(0, self._last_step), time.time(), dict(numbers), self.wall_seconds, self.training_seconds
+        )
+        self.pipeline.put(now, len(numbers))
+
+    @property
+    def last_step(self) -> int:
+        """The step that was closed last; -1 before any was."""
+        return self._last_step
 
     @property
     def rank(self) -> int:

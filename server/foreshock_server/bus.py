@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import logging
-import queue
 import threading
 import time
 import uuid
@@ -15,7 +15,8 @@ log = logging.getLogger(__name__)
 Listener = Callable[[str], None]
 
 _CHANNEL = "foreshock"
-_MOST_WAITING = 1000  # hints
+_MOST_WAITING = 10_000  # runs with a hint that has not left yet
+_TOGETHER = 0.05  # seconds between two messages: hints about one run within them are one, and all of them travel as one
 _REDIS_PATIENCE = 2.0  # seconds
 
 
@@ -84,7 +85,9 @@ class RedisBus:
         self._redis = redis.Redis.from_url(
             url, socket_timeout=_REDIS_PATIENCE, socket_connect_timeout=_REDIS_PATIENCE, decode_responses=True
         )
-        self._waiting: queue.Queue[str] = queue.Queue(_MOST_WAITING)
+        self._waiting: dict[str, None] = {}  # runs, in the order of their first hint
+        self._lock = threading.Lock()
+        self._some = threading.Event()
         self._closing = threading.Event()
         self._threads = [
             threading.Thread(
@@ -97,10 +100,12 @@ class RedisBus:
 
     def publish(self, run_id: str) -> None:
         self._local.publish(run_id)
-        try:
-            self._waiting.put_nowait(run_id)
-        except queue.Full:
-            pass  # a hint lost: whoever listens looks by itself before long
+        with self._lock:
+            if (
+                len(self._waiting) < _MOST_WAITING
+            ):  # else a hint is lost: whoever listens looks by itself before long
+                self._waiting[run_id] = None
+        self._some.set()
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         return self._local.subscribe(listener)
@@ -133,11 +138,20 @@ class RedisBus:
 
     def _send(self) -> None:
         while not self._closing.is_set():
-            try:
-                run_id = self._waiting.get(timeout=0.2)
-            except queue.Empty:
+            if not self._some.wait(0.2):
                 continue
-            self._redis.publish(_CHANNEL, f"{self._origin} {run_id}")
+            self._some.clear()
+            with self._lock:
+                runs, self._waiting = list(self._waiting), {}
+            if runs:
+                try:
+                    self._redis.publish(_CHANNEL, json.dumps([self._origin, runs]))
+                except Exception:
+                    with self._lock:  # for when it answers again
+                        self._waiting = {**dict.fromkeys(runs), **self._waiting}
+                    self._some.set()
+                    raise
+            self._closing.wait(_TOGETHER)
 
     def _receive(self) -> None:
         with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:  # type: ignore[no-untyped-call]  # redis leaves it untyped
@@ -145,9 +159,16 @@ class RedisBus:
             while not self._closing.is_set():
                 message = subscription.get_message(timeout=0.5)
                 if message is not None:
-                    origin, _, run_id = str(message["data"]).partition(" ")
-                    if origin != self._origin:
-                        self._local.publish(run_id)
+                    self._hear(message["data"])
+
+    def _hear(self, data: str) -> None:
+        try:
+            origin, runs = json.loads(data)
+            ids = [str(run_id) for run_id in runs]
+        except (TypeError, ValueError):
+            return  # not of this release
+        for run_id in ids if origin != self._origin else ():
+            self._local.publish(run_id)
 
 
 def open_bus(redis_url: str | None) -> Bus:

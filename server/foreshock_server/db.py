@@ -10,6 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 
@@ -77,6 +79,28 @@ class Database:
         self.engine.dispose()
 
 
+@contextmanager
+def undone_alone(session: Session) -> Iterator[None]:
+    """A part of a transaction: what it changes is undone if it raises, and the rest goes on."""
+    with session.begin_nested():
+        yield
+
+
+def is_away(error: BaseException) -> bool:
+    """True when the database did not do it now and may do it later."""
+    return isinstance(error, (OperationalError, PoolTimeout)) or (
+        isinstance(error, DBAPIError) and error.connection_invalidated
+    )
+
+
+def is_full(error: BaseException) -> bool:
+    """True when the database has no room left on its disk."""
+    if not isinstance(error, DBAPIError):
+        return False
+    # SQLite's own words; PostgreSQL's code for disk_full
+    return "disk is full" in str(error.orig) or getattr(error.orig, "sqlstate", None) == "53100"
+
+
 def _engine(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
@@ -91,7 +115,13 @@ def _engine(url: str) -> Engine:
             None  # we say BEGIN ourselves: pysqlite's own begins too late and too weakly
         )
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
+        for pragma in (
+            "auto_vacuum=INCREMENTAL",
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "busy_timeout=30000",
+            "foreign_keys=ON",
+        ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

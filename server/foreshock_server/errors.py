@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)  # of the request in course
+
+
+def body_of(error: str, detail: str, **extra: Any) -> dict[str, Any]:
+    """The JSON of every answer that is an error: a code, a sentence, the request's id, and what else is known."""
+    body = {"error": error, "detail": detail, "request_id": request_id.get(), **extra}
+    return {name: _sayable(value) if isinstance(value, str) else value for name, value in body.items()}
+
+
+def _sayable(text: str) -> str:
+    """Callers' words may be part of it: not at length, and half a surrogate pair is no text that UTF-8 can hold."""
+    return (text if len(text) <= 1000 else f"{text[:999]}…").encode("utf-8", "backslashreplace").decode()
 
 
 class DomainError(Exception):
@@ -17,13 +31,25 @@ class DomainError(Exception):
 
     def body(self) -> dict[str, Any]:
         """The JSON that a client reads."""
-        return {"error": type(self).__name__, "detail": str(self), **self.extra}
+        return body_of(type(self).__name__, str(self), **self.extra)
 
 
 class UnknownRun(DomainError):
-    """No run has this id."""
+    """No run has this id; GET /api/v1/runs lists them."""
 
     status = 404
+
+
+class RunDeleted(UnknownRun):
+    """This run was deleted here, so nothing more of it is stored; training may go on, a new run begins with a new id."""
+
+    status = 410
+
+
+class RunExists(DomainError):
+    """A run of this id is here already."""
+
+    status = 409
 
 
 class UnknownSeries(DomainError):
@@ -46,6 +72,36 @@ class UnknownStatistic(DomainError):
 
 class UnknownChannel(DomainError):
     """No channel has this id; GET /api/v1/channels lists them."""
+
+    status = 404
+
+
+class UnknownIncident(DomainError):
+    """This run has no incident with this number; GET /api/v1/runs/{run}/incidents lists them."""
+
+    status = 404
+
+
+class UnknownDelivery(DomainError):
+    """No message has this id; GET /api/v1/deliveries lists them."""
+
+    status = 404
+
+
+class UnknownSilence(DomainError):
+    """No silence has this id; GET /api/v1/silences lists them."""
+
+    status = 404
+
+
+class Outdated(DomainError):
+    """Something later about the same alert was delivered to this channel; sending this now would tell what is no longer so."""
+
+    status = 409
+
+
+class UnknownKey(DomainError):
+    """No key has this id; `foreshock keys list` and GET /api/v1/keys list them."""
 
     status = 404
 
@@ -74,6 +130,12 @@ class BlockTooLarge(DomainError):
     status = 413
 
 
+class HeadTooLarge(DomainError):
+    """The address or the headers of the request are longer than this server takes."""
+
+    status = 431
+
+
 class Unauthorized(DomainError):
     """This server wants a key: send `Authorization: Bearer KEY`, or sign in with it on the page."""
 
@@ -88,5 +150,23 @@ class Forbidden(DomainError):
 
 class DatabaseAway(DomainError):
     """The database does not answer; nothing was stored, send it again."""
+
+    status = 503
+
+
+class StorageFull(DomainError):
+    """The server's disk is full; nothing was stored, send it again when somebody has made room."""
+
+    status = 503
+
+
+class TooFast(DomainError):
+    """This run has as much waiting as one run may; nothing was stored, send it again."""
+
+    status = 429
+
+
+class Overloaded(DomainError):
+    """The server has as much waiting as it may hold; nothing was stored, send it again."""
 
     status = 503

@@ -10,10 +10,13 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.script.revision import RevisionError
 from alembic.util import CommandError
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 from foreshock_server.db import Database
 
+UNFINISHED = (
+    "foreshock_move"  # a table of a database that is being filled from another one; see exchange/moving.py
+)
 _LOCK = 0x666F7265  # "fore": the advisory lock under which PostgreSQL migrates
 
 
@@ -52,6 +55,11 @@ def pending(connection: Connection) -> list[str]:
         for revision in reversed(list(script.walk_revisions()))
         if revision.revision not in have
     ]
+
+
+def is_unfinished(connection: Connection) -> bool:
+    """True while `foreshock migrate --from … --to …` has not ended in this database: it lacks what is still to come."""
+    return inspect(connection).has_table(UNFINISHED)
 
 
 def to_head(database: Database) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.bench import machine, report
 from tests.bench.report import Measure
 
-AREAS = ("overhead", "logits", "store", "detection", "alerts", "page")
+AREAS = ("overhead", "logits", "store", "reading", "detection", "alerts", "page")
 
 
 def main() -> int:

@@ -41,8 +41,10 @@ SHAPES = (
         "6-layer transformer, d=256, T=128, B=16, V=1000",
         {
             "bare": "bare",
+            "bare again": "bare",  # what it differs by from the first is the error of the table
             "foreshock": "foreshock",
             "foreshock, no server on these cores": "foreshock-alone",
+            "foreshock, every family, no server on these cores": "foreshock-every",
             "foreshock, every family, no budget": "foreshock-all",
             "wandb.watch every 100 steps": "wandb-100",
             "wandb.watch every step": "wandb-1",
@@ -57,8 +59,10 @@ SHAPES = (
         "3c3d of DeepOBS, B=64",
         {
             "bare": "bare",
+            "bare again": "bare",  # what it differs by from the first is the error of the table
             "foreshock": "foreshock",
             "foreshock, no server on these cores": "foreshock-alone",
+            "foreshock, every family, no server on these cores": "foreshock-every",
             "foreshock, every family, no budget": "foreshock-all",
             "wandb.watch every 100 steps": "wandb-100",
             "wandb.watch every step": "wandb-1",
@@ -77,14 +81,15 @@ def run(folder: Path, quick: bool) -> list[Measure]:
         for metrics, pause, steps in LOGGING:
             where = folder / f"log-{metrics}-{pause}"
             measures.append(
-                _log_calls(where, server, metrics, pause, steps // 20 if quick else steps, 1 if quick else 7)
+                log_calls(where, server, metrics, pause, steps // 20 if quick else steps, 1 if quick else 7)
             )
         for shape in SHAPES:
             measures += _training_steps(folder / shape.name, server, quick, shape)
     return measures
 
 
-def _log_calls(folder: Path, server: Server, metrics: int, pause: float, steps: int, rounds: int) -> Measure:
+def log_calls(folder: Path, server: Server, metrics: int, pause: float, steps: int, rounds: int) -> Measure:
+    """What a call costs the thread that calls it, beside who else is called at each step."""
     pace = f"{pause * 1e3:g} ms between steps" if pause else "back to back"
     measure = Measure(f"log {metrics} metrics, {pace}, training thread", "us", "lower")
     script, absent = "log_steps.py", f"http://127.0.0.1:{free_port()}"
@@ -117,11 +122,14 @@ def _training_steps(folder: Path, server: Server, quick: bool, shape: Shape) -> 
         f"training step over the bare one, mean of {TURN * GROUP} steps, {shape.about}", "ratio", "lower"
     )
     whole = Measure(f"training step over the bare one, mean of all steps, {shape.about}", "ratio", "lower")
+    watched = Measure(
+        f"training step over the same process's own while paused, {shape.about}", "ratio", "lower"
+    )
     cost = Measure(f"time taken from the training by its own account, {shape.about}", "%", "lower")
     threads = os.cpu_count() or 1
     with turns(step, ratio, whole) as taking:
         for name, variant in shape.subjects.items():
-            where, first = folder / variant, f"{shape.name}:{variant}"
+            where, first = folder / name.replace(", ", "-").replace(" ", "-"), f"{shape.name}:{variant}"
             if variant.startswith(("wandb", "cockpit")):
                 start = partial(rival, variant.partition("-")[0], "training.py", where, first, name)
             else:
@@ -154,6 +162,14 @@ def _training_steps(folder: Path, server: Server, quick: bool, shape: Shape) -> 
                     ratio.add(subject, fmean(seconds) / fmean(group["bare"]))
         for subject in [name for name in total if name != "bare"]:
             whole.add(subject, fmean(total[subject]) / fmean(total["bare"]))
+        for turn in range(1 if quick else 2 * shape.runs):
+            pair: list[dict[str, float]] = [{}, {}]
+            for paused in (turn % 2, 1 - turn % 2):  # either first, by turns
+                request = {**warm, "steps": 2 if quick else 2 * TURN, "paused": bool(paused)}
+                for subject, seconds in taking.round(request, lambda name: name.startswith(OURS)):
+                    pair[paused][subject] = fmean(seconds[1:])  # the first also finishes what the other began
+            for subject in pair[0].keys() & pair[1].keys():
+                watched.add(subject, pair[0][subject] / pair[1][subject])
         for subject, percent in taking.round({"cost": True}, lambda name: name.startswith(OURS)):
             cost.add(subject, percent)
-    return [step, ratio, whole, cost]
+    return [step, ratio, whole, watched, cost]

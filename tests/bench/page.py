@@ -7,8 +7,8 @@ import math
 import random
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -128,20 +128,28 @@ def _trackio(stack: ExitStack, folder: Path, metrics: int, steps: int) -> tuple[
 
 def _visits(places: dict[str, tuple[str, str]], visits: int, measure: Measure) -> None:
     """Opens each place in turn, in a fresh context: nothing cached, no connection open."""
-    from playwright.sync_api import sync_playwright  # late: the other areas do not need it
+    with chromium() as browser:
+        for visit in range(visits + 1):
+            for subject, (url, chart) in places.items():
+                spent = visit_once(browser.new_context, url, chart)
+                if visit:  # the first one warms up
+                    measure.add(subject, spent)
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """A browser without a window."""
+    from playwright.sync_api import sync_playwright  # late: only what looks at pages needs it
 
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        for visit in range(visits + 1):
-            for subject, (url, chart) in places.items():
-                spent = _visit(browser.new_context, url, chart)
-                if visit:  # the first one warms up
-                    measure.add(subject, spent)
+        yield browser
         browser.close()
 
 
-def _visit(new_context: Callable[..., Any], url: str, chart: str) -> float:
+def visit_once(new_context: Callable[..., Any], url: str, chart: str) -> float:
+    """Milliseconds from asking for the page until its first chart is drawn, nothing cached."""
     context = new_context(viewport={"width": 1440, "height": 900})
     try:
         page = context.new_page()

@@ -99,9 +99,9 @@ def series(
 
 
 @contextmanager
-def serving(data_dir: Path, **environment: str) -> Iterator[Server]:
-    """`foreshock serve` over an empty folder, ended afterwards; its log is beside the data."""
-    data_dir.mkdir(parents=True)
+def serving(data_dir: Path, *, again: bool = False, **environment: str) -> Iterator[Server]:
+    """`foreshock serve` over an empty folder, or `again` over one it served before, ended afterwards; its log is beside the data."""
+    data_dir.mkdir(parents=True, exist_ok=again)
     url = f"http://127.0.0.1:{free_port()}"
     command = [
         sys.executable,

@@ -85,7 +85,7 @@ def test_the_built_in_rules_are_run_over_the_series_of_the_regression_test(tmp_p
 def test_an_unknown_area_is_refused_with_the_ones_that_exist() -> None:
     done = bench("entropy")
     assert done.returncode == 2
-    assert "overhead, logits, store, detection, alerts, page" in done.stderr
+    assert "overhead, logits, store, reading, detection, alerts, page" in done.stderr
 
 
 def test_a_rival_that_will_not_install_is_a_row_with_the_reason(tmp_path: Path) -> None:

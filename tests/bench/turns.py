@@ -60,6 +60,11 @@ class Subject:
             )
         self._unread = b""
 
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Its process groups: its own, and that of the server that works for it."""
+        return (self._process.pid, *(() if self._companion is None else (self._companion,)))
+
     def ask(self, request: Mapping[str, Any], seconds: float = 180.0) -> Any:
         """The subject's answer; it runs only while it is asked."""
         self._signal(signal.SIGCONT)
@@ -192,7 +197,13 @@ def ours(name: str, script: str, first: str, url: str, folder: Path, companion: 
 
 
 def rival(
-    name: str, script: str, folder: Path, first: str | None = None, called: str | None = None
+    name: str,
+    script: str,
+    folder: Path,
+    first: str | None = None,
+    called: str | None = None,
+    url: str = "",
+    companion: int | None = None,
 ) -> Subject:
     """A subject in the rival's environment, which is found, or made, at the moment it is wanted.
 
@@ -201,7 +212,12 @@ def rival(
     found = find(name)
     subject = found.subject if called is None else f"{called} ({found.subject})"
     return Subject(
-        subject, script, [first or name, str(folder), "", torch_home()], folder, python=found.python
+        subject,
+        script,
+        [first or name, str(folder), url, torch_home()],
+        folder,
+        python=found.python,
+        companion=companion,
     )
 
 

@@ -59,7 +59,7 @@ class Site:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "foreshock_server", *words],
-                env={**clean, **self.environment},
+                env={**clean, "FORESHOCK_PRIVATE_TARGETS": "all", **self.environment},
                 stdout=log,
                 stderr=log,
             )

@@ -323,7 +323,7 @@ def test_a_server_with_a_key_asks_for_it(browser, kit, look, tmp_path):
         page, _ = look(f"{site.url}/runs/locked")
         page.get_by_label("Key").fill("wrong")
         page.get_by_role("button", name="Sign in").click()
-        expect(page.get_by_role("alert")).to_contain_text("not the key of this server")
+        expect(page.get_by_role("alert")).to_contain_text("not a key of this server")
         page.get_by_label("Key").fill("correct-horse")
         page.get_by_role("button", name="Sign in").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("shy-newt")

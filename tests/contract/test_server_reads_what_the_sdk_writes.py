@@ -20,7 +20,8 @@ def opened(client: TestClient) -> TestClient:
     """A server that was told of the run."""
     answer = client.put(RUN, content=(HERE / "open.json").read_bytes(), headers=JSON)
     assert answer.status_code == 200
-    assert answer.json() == {"run": "golden", "attempt": 2, "url": answer.json()["url"]}
+    told = {"run": "golden", "attempt": 2, "url": answer.json()["url"], "understands": ["axis", "lists"]}
+    assert answer.json() == told
     return client
 
 

@@ -11,15 +11,12 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
+from tests.topology.processes import Server, eventually
 
 import foreshock
 from foreshock.demo.receiver import Receiver
-
-if TYPE_CHECKING:
-    from .conftest import Server
 
 STEPS = 400
 
@@ -57,37 +54,11 @@ def read_until(trainer: subprocess.Popen[str], step: int) -> None:
     raise AssertionError(trainer.stderr.read() if trainer.stderr else "the trainer ended early")
 
 
-def eventually(what: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
-
-
 def stored_steps(server: Server) -> list[int]:
     try:
         return [int(step) for step in foreshock.Client(server.url).run("kill-test").series("loss").steps]
     except foreshock.ForeshockError:
         return []
-
-
-@pytest.mark.slow
-def test_killing_the_server_twice_loses_no_point_and_doubles_none(
-    server: Server, receiver: Receiver, tmp_path: Path
-) -> None:
-    trainer = start_trainer(server.url, tmp_path / "spool")
-    for step in (80, 200):
-        read_until(trainer, step)
-        server.kill()
-        time.sleep(0.5)
-        server.start()
-    assert trainer.wait(60) == 0
-    eventually(lambda: len(stored_steps(server)) >= STEPS)
-    assert stored_steps(server) == list(range(STEPS))
-    values = foreshock.Client(server.url).run("kill-test").series("loss").values
-    assert [float(value) for value in values] == [1.0 / (1 + step) for step in range(STEPS)]
-    eventually(lambda: any(message.body["type"] == "alert.fired" for message in receiver.messages))
-    assert all(message.verified for message in receiver.messages)
 
 
 @pytest.mark.slow
@@ -100,7 +71,7 @@ def test_a_notification_interrupted_by_a_kill_is_sent_again_with_the_same_id(
     accepting = False
     receiver = RefusingReceiver(lambda message_id: (tries.append((message_id, accepting)), accepting)[1])
     server.stop()
-    server._environment.update(FORESHOCK_WEBHOOK_URL=receiver.url, FORESHOCK_WEBHOOK_SECRET=receiver.secret)
+    server.environment.update(FORESHOCK_WEBHOOK_URL=receiver.url, FORESHOCK_WEBHOOK_SECRET=receiver.secret)
     server.start()
     trainer = start_trainer(server.url, tmp_path / "spool", pause=0.002)
     eventually(lambda: bool(tries), 60)

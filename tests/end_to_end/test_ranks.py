@@ -7,17 +7,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch.distributed
+from tests.topology.processes import Server
 from tests.zoo.parallel import STEPS
 
 from foreshock.query.client import Client
-
-if TYPE_CHECKING:
-    from .conftest import Server
 
 pytestmark = [
     pytest.mark.slow,

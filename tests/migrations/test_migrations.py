@@ -24,11 +24,12 @@ def empty(database_url):
 
 def tables(database: Database) -> set[str]:
     with database.engine.connect() as connection:
-        return set(inspect(connection).get_table_names())
+        names = inspect(connection).get_table_names()
+    return {name for name in names if not re.fullmatch(r".*_p\d\d", name)}  # partitions
 
 
 def test_upgrade_then_check_is_clean(empty):
-    assert migrate.to_head(empty) == ["0001", "0002"]
+    assert migrate.to_head(empty) == ["0001", "0002", "0003", "0004", "0005"]
     with empty.migrating() as connection:
         migrate.check(connection)
         assert migrate.pending(connection) == []
@@ -84,7 +85,7 @@ def test_processes_that_start_at_once_migrate_once(database_url):
     for thread in threads:
         thread.join()
     assert failures == []
-    assert applied == ["0001", "0002"]
+    assert applied == ["0001", "0002", "0003", "0004", "0005"]
 
 
 def test_what_is_stored_survives_a_start(empty):

@@ -117,6 +117,7 @@ def address(bare: Path) -> Iterator[str]:
         process = subprocess.Popen(
             [bare / "env/bin/foreshock", "serve", "--port", str(port), "--data-dir", str(bare / "data")],
             cwd=bare,
+            env={**os.environ, "FORESHOCK_PRIVATE_TARGETS": "all"},
             stdout=log,
             stderr=log,
         )
@@ -154,3 +155,8 @@ def test_the_migrations_were_applied_at_the_start(address: str, bare: Path) -> N
     assert json.loads(get(address + "/api/v1/runs"))["runs"] == []
     assert (bare / "data" / "foreshock.db").exists()
     run(bare / "env/bin/foreshock", "migrate", "--check", cwd=bare, FORESHOCK_DATA_DIR=str(bare / "data"))
+
+
+def test_it_answers_as_the_checkout_does(address: str, bare: Path) -> None:
+    """The whole conformance suite, with the SDK of the wheel against the server of the wheel."""
+    run(bare / "env/bin/python", "-m", "tests.conformance", address, cwd=bare, PYTHONPATH=str(ROOT))

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.zoo import attending as zoo
-from tests.zoo import feedforward, huggingface, transformers
+from tests.zoo import feedforward, huggingface, recomputing, transformers
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -443,15 +443,12 @@ def test_checkpoints_are_read_once_and_keep_the_gradients(reentrant: bool, recor
     assert MEDIAN.format("layers.1") in values
 
 
-@pytest.mark.skipif(
-    not hasattr(checkpoints, "create_selective_checkpoint_contexts"), reason="torch before 2.5 has it not"
-)
 @pytest.mark.parametrize("make", [zoo.Fused, zoo.Scores])
 def test_selective_checkpointing_keeps_the_gradients(
     make: Callable[[], nn.Module], recorded: Recorded
 ) -> None:
     saved = [torch.ops.aten.mm.default, torch.ops.aten.bmm.default, torch.ops.aten.addmm.default]
-    context = functools.partial(checkpoints.create_selective_checkpoint_contexts, saved)
+    context = recomputing.selective(saved)
 
     def made() -> nn.Module:
         model = zoo.Stack(make)
@@ -497,8 +494,10 @@ def layer_by_layer(model: nn.Module, backend: object) -> Callable[[Tensor], Tens
 
 
 def around_each_layer(model: nn.Module, backend: object) -> Callable[[Tensor], Tensor]:
+    x = zoo.sequences().requires_grad_()
     model.layers = nn.ModuleList(
-        torch.compile(layer, backend=backend, fullgraph=True) for layer in model.layers
+        recomputing.called_before(torch.compile(layer, backend=backend, fullgraph=True), x)
+        for layer in model.layers
     )
     return model
 
@@ -645,9 +644,6 @@ def test_a_compiler_first_used_meanwhile_compiles_meanwhile_and_afterwards() -> 
 # -- exporting, scripting, transforming ------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(
-    not hasattr(torch.compiler, "is_exporting"), reason="torch before 2.7 does not say that it exports"
-)
 @pytest.mark.parametrize("strict", [True, False])
 def test_an_exported_model_does_not_carry_the_monitor(strict: bool, recorded: Recorded) -> None:
     for make in (zoo.Fused, zoo.Scores):

@@ -32,7 +32,7 @@ from foreshock_server.settings import Settings
 
 PLACES = ("model.layers.0", "model.layers.1", "model.layers.10")
 STEPS = 3000
-KEY = "a key that only the second server wants"
+KEY = "only-the-second-server-wants-this-key"
 
 
 class Server:
@@ -120,6 +120,52 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]
     server.close()
 
 
+@pytest.fixture(scope="module")
+def routed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+    """A run with two routers, each a vector of three experts, a histogram and a number of the routers' name; what it sent."""
+    server = Server(tmp_path_factory.mktemp("routed"))
+    train(server, "run-1", name="brisk-otter")
+    values = np.random.default_rng(3).normal(size=(50, 9))
+    values[7, 1], values[8, 5] = np.nan, np.inf
+    names = [("moe.0", 3, {}), ("moe.1", 3, {}), ("", 2, {"ticks": ["low", "high"]}), ("moe.2", None, {})]
+    series = []
+    for place, size, more in names:
+        labels = {"place": place} if place else {}
+        statistic = "load" if place else "histogram"
+        one = {
+            "statistic": statistic,
+            "family": "experts",
+            "unit": "",
+            "place": place,
+            "labels": labels,
+            "dtype": "f64",
+        }
+        one["key"] = f"load{{place={place}}}" if place else "histogram"
+        if size:
+            one["axis"] = {"name": "expert" if place else "bin", "size": size, **more}
+        series.append(one)
+    group = {
+        "frame": 2,
+        "steps": list(range(50)),
+        "times": [1.79e9 + i for i in range(50)],
+        "values": list(map(text, values.ravel().tolist())),
+    }
+    block = {
+        "v": 1,
+        "attempt": 1,
+        "writer": "w1",
+        "seq": 2,
+        "dropped": 0,
+        "rows": [group],
+        "frames": [{"frame": 2, "series": series}],
+    }
+    assert server.send("POST", "/runs/run-1/blocks", block)["ack"] == 2
+    client = Client(server.url)
+    yield SimpleNamespace(run=client.run("run-1"), values=values)
+    client.close()
+    server.close()
+
+
 @pytest.fixture
 def notebook(world: SimpleNamespace) -> Iterator[Client]:
     client = Client(world.url)
@@ -134,6 +180,43 @@ def either_format(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
         for module in [name for name in sys.modules if name.split(".")[0] == "pyarrow"]:
             monkeypatch.setitem(sys.modules, module, None)
         monkeypatch.setitem(sys.modules, "pyarrow.ipc", None)
+
+
+@pytest.mark.usefixtures("either_format")
+def test_a_vector_is_a_frame_of_steps_by_entries(routed):
+    view = routed.run.series("load{place=moe.0}")
+    np.testing.assert_array_equal(view.values, routed.values[:, :3])
+    assert view.entries == ("expert 0", "expert 1", "expert 2")
+    assert repr(view) == (
+        "<load{place=moe.0} of brisk-otter: 50 readings of 3 entries (expert), steps 0 to 49, 1 not finite>"
+    )
+    frame = view.to_pandas()
+    assert list(frame.columns) == ["key", "place", "step", "time", *view.entries, "attempt"]
+    np.testing.assert_array_equal(frame["expert 1"], routed.values[:, 1])
+    assert view.to_polars().columns == list(frame.columns)
+
+
+@pytest.mark.usefixtures("either_format")
+def test_some_entries_of_a_vector_can_be_asked_for(routed):
+    run = routed.run
+    some = run.series("load{place=moe.1}", entries=[2, 0])
+    np.testing.assert_array_equal(some.values, routed.values[:, [5, 3]])
+    assert some.entries == ("expert 2", "expert 0")
+    named = run.series("histogram", entries=["high", 0])
+    np.testing.assert_array_equal(named.values, routed.values[:, [7, 6]])
+    assert named.entries == ("bin high", "bin low")
+    with pytest.raises(ForeshockError, match="histogram has no bin 'middle'"):
+        run.series("histogram", entries=["middle"])
+
+
+@pytest.mark.usefixtures("either_format")
+def test_numbers_and_vectors_of_one_name_are_gone_through_one_by_one(routed):
+    view = routed.run.series("load")
+    assert view.keys == ["load{place=moe.0}", "load{place=moe.1}", "load{place=moe.2}"]
+    with pytest.raises(ValueError, match=r"different entries \(numbers, 3\); go through them"):
+        view.values  # noqa: B018
+    assert [one.values.shape for one in view] == [(50, 3), (50, 3), (50,)]
+    assert "3 series" in repr(view)
 
 
 def test_runs_are_listed_the_latest_first_and_by_project(notebook):
@@ -210,9 +293,11 @@ def test_a_statistic_of_several_places_gives_all_of_them_in_long_form(notebook, 
 
 @pytest.mark.usefixtures("either_format")
 def test_a_resumed_run_keeps_its_lives_apart(notebook):
-    series = notebook.run("run-2").series("policy_entropy")
+    series = notebook.run("run-2").series("policy_entropy", superseded=True)
     np.testing.assert_array_equal(series.attempts, np.repeat([1, 2], STEPS))
     np.testing.assert_array_equal(series.steps, np.tile(np.arange(STEPS), 2))
+    stands = notebook.run("run-2").series("policy_entropy")
+    np.testing.assert_array_equal(stands.attempts, np.repeat([2], STEPS))
 
 
 @pytest.mark.usefixtures("either_format")
@@ -316,6 +401,15 @@ def test_packed_arrays_of_every_kind_are_read():
         assert json.loads(go.Figure(read).to_json()) == json.loads(whole.to_json())
 
 
+def test_the_ceiling_of_any_two_series_and_why_there_is_none(notebook):
+    run = notebook.run("run-1")
+    with pytest.raises(ForeshockError, match="no reward"):
+        run.ceiling()
+    told = run.ceiling(reward=f"effective_rank{{place={PLACES[0]}}}")
+    assert (told["status"], told["fit"]) == ("withheld", None)
+    assert told["message"]
+
+
 def test_an_unknown_figure_names_what_is_close(notebook):
     with pytest.raises(
         ForeshockError,
@@ -327,8 +421,9 @@ def test_an_unknown_figure_names_what_is_close(notebook):
 def test_alerts_come_with_their_sentences_and_transitions(world, notebook):
     train(world.server, "run-4", name="dying-newt", nan=False)
     state = world.server.app.state
-    evaluator = Evaluator(state.database, state.rules, state.bus, state.settings)
-    while evaluator.evaluate("run-4"):
+    alone = SimpleNamespace(mine=lambda run_id: run_id == "run-4")
+    evaluator = Evaluator(state.database, state.rules, state.bus, state.settings, leases=alone)
+    while evaluator.run_once():
         pass
     run = notebook.run("dying-newt")
     [alert] = [row for row in run.alerts() if row["rule"] == "policy-entropy-collapse"]
@@ -340,6 +435,38 @@ def test_alerts_come_with_their_sentences_and_transitions(world, notebook):
     assert alert["message"] in repr(run.alerts())
     assert "policy-entropy-collapse" in set(run.alerts().to_pandas()["rule"])
     assert repr(notebook.run("run-1").alerts()) == "(no alerts)"
+    [incident] = [one for one in run.incidents() if "policy-entropy-collapse" in one["rules"]]
+    assert (incident["family"], incident["state"]) == ("policy entropy", "open")
+    run.acknowledge(incident["number"])
+    known = {one["number"]: one for one in notebook.incidents(state="all") if one["run"] == run.id}
+    assert known[incident["number"]]["acknowledged_at"] is not None
+    rule = ["policy-entropy-collapse"]
+    tried = notebook.backtest(runs=[run], healthy=["run-1"], outcomes={run.id: STEPS}, rules=rule)
+    [row] = tried
+    assert (row["run"], row["fired_step"]) == ("dying-newt", fired[0]["step"])
+    assert (row["lead"], row["healthy"]) == (STEPS - fired[0]["step"], "1 of 1")  # it falls there too
+    assert tried.summaries()[rule[0]] in repr(tried.found)
+
+
+def test_silences_are_made_listed_and_taken_back(notebook):
+    silence = notebook.silence(3600, "known", rule="noisy-*", labels={"rank": "1"})
+    assert [one["matches"] for one in notebook.silences()] == [{"rule": "noisy-*", "labels": {"rank": "1"}}]
+    notebook.unsilence(silence)
+    assert list(notebook.silences()) == []
+    assert [one["id"] for one in notebook.silences(over=True)] == [silence]
+
+
+def test_rules_can_be_tried_from_a_file_and_a_threshold_suggested(notebook, tmp_path):
+    pack = "pack: own\nrules: []\n"
+    (tmp_path / "own.yaml").write_text(pack)
+    for given in (pack, tmp_path / "own.yaml", str(tmp_path / "own.yaml")):
+        assert notebook.backtest(given, runs=["run-1"]).found["rules"] == []
+    assert len(notebook.backtest(healthy=["run-1"])) > 1
+    found = notebook.suggest("policy-entropy-explosion", ["run-1"], 0.05)
+    assert found["threshold"] is None
+    assert "needs 19 at least" in found["refused"]
+    with pytest.raises(ForeshockError, match="no rule 'none'"):
+        notebook.suggest("none", ["run-1"], 0.05, pack=pack)
 
 
 def test_what_a_notebook_shows_is_readable_and_escaped(notebook):

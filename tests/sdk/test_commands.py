@@ -183,8 +183,8 @@ def test_help_lists_what_is_installed_and_loads_nothing(
     commands_of(serve="nothing_there:serve", sync="foreshock.commands:sync", mine="my_package:command")
     assert cli.main(["--help"]) == cli.main([]) == 0
     shown = capsys.readouterr().out
-    assert "serve     start a server" in shown
-    assert "mine      my_package:command" in shown
+    assert "serve      start a server" in shown
+    assert "mine       my_package:command" in shown
 
 
 def test_an_unknown_word_points_to_help(commands_of: Any, capsys: pytest.CaptureFixture[str]) -> None:

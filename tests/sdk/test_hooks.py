@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import gc
 import logging
 import math
@@ -14,11 +13,10 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
-from tests.zoo import feedforward, transformers
+from tests.zoo import feedforward, recomputing, transformers
 from tests.zoo.models import MODELS, loss_of, seeded
 from torch import Tensor, nn
 from torch.optim import optimizer as optimizer_module
-from torch.utils import checkpoint as checkpoints
 from torch.utils.checkpoint import checkpoint
 
 from foreshock.guard import faults
@@ -209,15 +207,9 @@ def gradients(watch: Callable[[nn.Module], object] | None, context: object) -> l
     return [gradient for gradient in found if gradient is not None]
 
 
-selective = pytest.mark.skipif(
-    not hasattr(checkpoints, "create_selective_checkpoint_contexts"), reason="torch before 2.5 has it not"
-)
-
-
-@selective
 def test_selective_checkpointing_keeps_the_gradients_bit_for_bit(recorded: Recorded) -> None:
     saved = [torch.ops.aten.mm.default, torch.ops.aten.addmm.default]
-    context = functools.partial(checkpoints.create_selective_checkpoint_contexts, saved)
+    context = recomputing.selective(saved)
     plain = gradients(None, context)
     watched = gradients(lambda model: recorded.instruments.watch(model, include=["*"]), context)
     assert len(plain) == len(watched) == 4
@@ -225,7 +217,6 @@ def test_selective_checkpointing_keeps_the_gradients_bit_for_bit(recorded: Recor
     assert "effective_rank{centered=true,place=0}" in recorded.step()
 
 
-@selective
 def test_the_same_context_is_corrupted_by_arithmetic_in_a_hook() -> None:
     """What the test above protects from: a hook that multiplies in the forward pass only."""
 
@@ -237,7 +228,7 @@ def test_the_same_context_is_corrupted_by_arithmetic_in_a_hook() -> None:
         model[0].register_forward_hook(hook)
 
     saved = [torch.ops.aten.mm.default, torch.ops.aten.addmm.default]
-    context = functools.partial(checkpoints.create_selective_checkpoint_contexts, saved)
+    context = recomputing.selective(saved)
     pairs = zip(gradients(None, context), gradients(watch, context), strict=True)
     assert not all(torch.equal(a, b) for a, b in pairs)
 

@@ -138,6 +138,15 @@ def test_wrapped_blocks_keep_their_names_and_the_inner_module_is_watched() -> No
     assert [place.name for place in chosen] == ["transformer.h.0", "transformer.h.1", "transformer.ln_f"]
 
 
+def test_blocks_of_which_each_got_a_class_of_its_own_are_blocks() -> None:
+    """What `fully_shard` does to its modules: one class for all of a kind, or, in its first versions, for each."""
+    shard = type("FSDPModule", (), {})
+    model = transformers.NanoGPT(2)
+    for block in model.transformer["h"]:
+        block.__class__ = type("FSDPBlock", (shard, type(block)), {})
+    assert names(model) == ["transformer.h.0", "transformer.h.1", "transformer.ln_f"]
+
+
 def test_a_deep_model_is_sampled_evenly_with_both_ends() -> None:
     deep = nn.Module()
     deep.blocks = nn.ModuleList(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)) for _ in range(100))

@@ -37,7 +37,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
-from tests.zoo import feedforward, huggingface, transformers
+from tests.zoo import feedforward, huggingface, recomputing, transformers
 from tests.zoo.models import MODELS, loss_of, seeded
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
@@ -282,9 +282,6 @@ def test_compiled_checkpoints_record_once(measured: Counter[tuple[str, str, int]
     assert set(measured.values()) == {1}
 
 
-@pytest.mark.skipif(
-    not hasattr(checkpoints, "create_selective_checkpoint_contexts"), reason="torch before 2.5 has it not"
-)
 @pytest.mark.parametrize("kind", ["nanogpt", "encoder"])
 def test_selective_checkpoints_recompute_what_they_computed(
     kind: str, measured: Counter[tuple[str, str, int]]
@@ -294,7 +291,7 @@ def test_selective_checkpoints_recompute_what_they_computed(
         torch.ops.aten.addmm.default,
         torch.ops.aten.native_layer_norm.default,
     ]
-    context = functools.partial(checkpoints.create_selective_checkpoint_contexts, saved)
+    context = recomputing.selective(saved)
 
     def through(model: nn.Module) -> Callable[[Tensor], object]:
         return lambda tokens: checkpoints.checkpoint(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import os
@@ -42,20 +41,7 @@ def train(kind: str, folder: Path) -> list[list[dict[str, Any]]]:
     return [json.loads(out.read_text(encoding="utf-8")) for out in outs]
 
 
-sharded = pytest.mark.skipif(
-    importlib.util.find_spec("torch.distributed.fsdp._fully_shard") is None,
-    reason="FSDP2 of torch before 2.6 needs CUDA",
-)
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "ddp",
-        "fsdp",
-        *(pytest.param(kind, marks=sharded) for kind in ("fsdp2", "fsdp2 watched late", "fsdp2 compiled")),
-    ],
-)
+@pytest.mark.parametrize("kind", ["ddp", "fsdp", "fsdp2", "fsdp2 watched late", "fsdp2 compiled"])
 def test_ranks_measure_their_own_and_train_as_without(kind: str, tmp_path: Path) -> None:
     norms, streams, wholes = [], [], []
     for rank, (plain, watched) in enumerate(train(kind, tmp_path)):

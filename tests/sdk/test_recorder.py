@@ -18,7 +18,14 @@ from foreshock.measure.problems.problem import Solve
 from foreshock.record import monitor
 from foreshock.record import recorder as recording_module
 from foreshock.record.packing import HostRow, Writer
-from foreshock.record.recorder import BLOCK_BYTES, FIRST_ROWS, MOST_READINGS, Recorder
+from foreshock.record.recorder import (
+    BLOCK_BYTES,
+    FIRST_ROWS,
+    LARGE_BLOCK_BYTES,
+    MANY_READINGS,
+    MOST_READINGS,
+    Recorder,
+)
 from foreshock.record.wire import Rows, unpack_block, unpack_frames
 from foreshock.series import FrameSpec, SeriesSpec
 from foreshock.spool.segment import Kind, Record
@@ -94,10 +101,41 @@ def test_later_rows_gather_into_blocks(bench: Bench) -> None:
 def test_a_block_stays_near_its_size(bench: Bench) -> None:
     for step in range(100):
         bench.log(step, **{f"n{i}": float(i) for i in range(400)})
+        if step % 25 == 0:
+            bench.blocks()  # so that never much is waiting
     sizes = [len(record.payload) for record in bench.records(Kind.BLOCK)]
     assert len(sizes) > 3
     assert max(sizes) < 2 * BLOCK_BYTES
     assert [seq for seq, _ in bench.columns()["n7"]] == list(range(100))
+
+
+def test_much_that_waits_goes_into_few_large_blocks() -> None:
+    bench = Bench()
+    for step in range(2 * MANY_READINGS // 400):
+        bench.log(step, **{f"n{i}": float(i) for i in range(400)})
+    bench.recorder.start()
+    sizes = [len(record.payload) for record in bench.records(Kind.BLOCK)]
+    steps = [step for step, _ in bench.columns()["n7"]]
+    bench.recorder.close("finished", 10)
+    assert steps == list(range(2 * MANY_READINGS // 400))
+    assert len(sizes) == 1
+    assert 10 * BLOCK_BYTES < sizes[0] < LARGE_BLOCK_BYTES
+
+
+def test_many_readings_are_recorded_before_their_time(
+    monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(recording_module, "FIRST_SECONDS", 1000.0)
+    monkeypatch.setattr(recording_module, "BLOCK_SECONDS", 1000.0)
+    bench = Bench()
+    bench.recorder.start()
+    time.sleep(0.1)
+    row = {f"n{i}": float(i) for i in range(1000)}
+    for step in range(MANY_READINGS // 1000 + 1):
+        assert bench.recorder.seq == 0
+        bench.log(step, **row)
+    eventually(lambda: bench.recorder.seq > 0, 10)
+    bench.recorder.close("finished", 10)
 
 
 def test_a_frame_is_defined_where_it_is_first_used_and_recorded_before(bench: Bench) -> None:

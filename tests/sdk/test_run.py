@@ -23,7 +23,8 @@ import pytest
 
 import foreshock
 from foreshock.guard import faults
-from foreshock.testing import MemoryTransport, recording
+from foreshock.intake import MOST_SIZES
+from foreshock.testing import MemoryTransport, Recording, recording
 
 CONTRACT = Path(__file__).parents[1] / "contract"
 
@@ -76,7 +77,9 @@ def test_of_two_numbers_for_one_name_in_a_step_the_last_counts() -> None:
         assert recorded.columns("loss").values.tolist() == [2.0, 3.0]
 
 
-@pytest.mark.parametrize("value", ["fine", None, [1.0], np.zeros(3), 1j, object(), np.array("x")])
+@pytest.mark.parametrize(
+    "value", ["fine", None, [1.0], np.zeros((2, 2)), np.zeros(0), np.zeros(5000), 1j, object(), np.array("x")]
+)
 def test_what_is_no_number_is_counted_and_said_once_per_name(
     value: object, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -87,6 +90,64 @@ def test_what_is_no_number_is_counted_and_said_once_per_name(
         assert recorded.columns("loss").values.tolist() == [1.0] * 3
         assert recorded.run.lost == {"not a number": 3}
     assert len([text for text in messages(caplog) if "log(note=...)" in text]) == 1
+
+
+def rows_of(recorded: Recording, name: str, size: int) -> list[list[float]]:
+    """A vector's readings, through a server that knows none: a series per entry."""
+    columns = [recorded.columns(f"{name}{{entry={place}}}").values.tolist() for place in range(size)]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def test_an_array_of_one_dimension_is_a_vector_and_is_recorded_as_it_was() -> None:
+    with recording() as recorded:
+        buffer = np.arange(3)
+        for step in range(3):
+            recorded.run.log({"by": {"task": buffer}}, loss=float(step))
+            buffer += 1
+            recorded.run.step()
+        recorded.run.log(loss=3.0)
+        recorded.run.step()
+        assert rows_of(recorded, "by/task", 3) == [[0, 1, 2], [1, 2, 3], [2, 3, 4]]
+        assert recorded.columns("loss").values.tolist() == [0, 1, 2, 3]
+        groups = [group for block in recorded.transport.blocks for group in block["rows"]]
+        of_vectors = [group for group in groups if len(group["values"]) == 3 * len(group["times"])]
+        assert len(of_vectors) <= len(recorded.transport.blocks)  # not a group per step
+    assert recorded.run.lost == {}
+
+
+def test_of_a_vector_and_a_number_for_one_name_in_a_step_the_last_counts() -> None:
+    with recording() as recorded:
+        recorded.run.log(x=np.arange(2))
+        recorded.run.log(x=1.0)
+        recorded.run.step()
+        recorded.run.log(x=2.0)
+        recorded.run.log(x=np.arange(2))
+        recorded.run.log(x=np.arange(2) + 5)
+        recorded.run.step()
+        assert recorded.columns("x").values.tolist() == [1.0]
+        assert rows_of(recorded, "x", 2) == [[5, 6]]
+
+
+def test_a_tensor_of_one_dimension_is_a_vector() -> None:
+    torch = pytest.importorskip("torch")
+    with recording() as recorded:
+        for step in range(3):
+            recorded.run.log(load=torch.arange(4) * step, loss=torch.tensor(1.0))
+            recorded.run.step()
+        recorded.run.finish()
+        assert rows_of(recorded, "load", 4) == [[0, 0, 0, 0], [0, 1, 2, 3], [0, 2, 4, 6]]
+        assert recorded.columns("loss").values.tolist() == [1.0] * 3
+
+
+def test_vectors_of_ever_new_sizes_are_cut_off_and_counted() -> None:
+    with recording() as recorded:
+        for size in range(2, 2 + MOST_SIZES + 3):
+            recorded.run.log(x=np.zeros(size))
+            recorded.run.step()
+        recorded.run.log(x=np.ones(2))
+        recorded.run.step()
+        recorded.settle()
+        assert recorded.run.lost == {"not a number": 3}
 
 
 def test_names_that_are_no_text_are_written_as_text() -> None:

@@ -6,9 +6,11 @@ import json
 import random
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 
@@ -160,6 +162,131 @@ def test_a_frame_that_the_server_missed_is_defined_again(transport: MemoryTransp
     assert steps(transport) == [5]
 
 
+class Newer(MemoryTransport):
+    """A server that knows vectors."""
+
+    def exchange(self, request: Request, seconds: float = 10.0) -> Answer:
+        answer = super().exchange(request, seconds)
+        told = {**answer.body, "understands": ["axis"]} if request.method == "PUT" else answer.body
+        return Answer(answer.status, told)
+
+
+class TakesLists(MemoryTransport):
+    """A server that takes several blocks in one request; each is stored for itself, the last answer counts."""
+
+    def exchange(self, request: Request, seconds: float = 10.0) -> Answer:
+        if request.method != "POST" or not request.path.partition("?")[0].endswith("/blocks"):
+            answer = super().exchange(request, seconds)
+            told = (
+                {**answer.body, "understands": ["axis", "lists"]} if request.method == "PUT" else answer.body
+            )
+            return Answer(answer.status, told, answer.retry_after)
+        blocks = msgpack.unpackb(request.body)
+        if isinstance(blocks, dict):
+            return super().exchange(request, seconds)
+        self.lists.append([one["seq"] for one in blocks])
+        answers = [
+            super(TakesLists, self).exchange(replace(request, body=msgpack.packb(one))) for one in blocks
+        ]
+        return next((one for one in answers if one.status != 200), answers[-1])
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lists: list[list[int]] = []
+
+
+def test_what_piled_up_goes_together_as_far_as_one_request_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("foreshock.send.courier.MOST_BLOCKS", 4)
+    server = TakesLists()
+    courier, pile = courier_of(
+        server, OPEN, FRAMES, block(1), FRAMES, *(block(seq) for seq in range(2, 11)), CLOSE
+    )
+    turns(courier)
+    assert server.lists == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10]]
+    assert (steps(server), pile.acknowledged, courier.blocks, courier.readings) == (
+        list(range(1, 11)),
+        10,
+        10,
+        10,
+    )
+    assert courier.closed
+
+
+def test_a_list_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("foreshock.send.courier.BATCH_BYTES", 2 * len(block(2).payload))
+    server = TakesLists()
+    courier, _ = courier_of(server, OPEN, *(block(seq) for seq in range(1, 6)))
+    turns(courier)
+    assert server.lists == [[2, 3], [4, 5]]  # the first carries its frame and goes alone
+    assert steps(server) == [1, 2, 3, 4, 5]
+
+
+def test_one_bad_block_of_a_list_is_refused_alone() -> None:
+    server = TakesLists()
+    records = (block(1), block(2), Record(Kind.BLOCK, _of_nobody(3), 3, 1), block(4))
+    courier, pile = courier_of(server, OPEN, FRAMES, *records)
+    turns(courier)
+    assert [seq for seq, _ in pile.refused] == [3]
+    assert (steps(server), courier.delivered, courier.refused) == ([1, 2, 4], 4, 1)
+    assert (courier.blocks, courier.readings) == (3, 3)
+
+
+def _of_nobody(seq: int) -> bytes:
+    rows = Rows(77, np.array([seq]), np.array([0.0]), np.array([[1.0]]))
+    return pack_block(attempt=2, writer="r0-5f3c2a", seq=seq, frames=[], rows=[rows], lost={}, cost={})
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_is_busy_gets_the_same_list_again_after_the_time_it_named(status: int) -> None:
+    server = TakesLists()
+    courier, pile = courier_of(server, OPEN, *(block(seq) for seq in range(1, 4)))
+    courier.turn()
+    server.fail_next(Answer(status, {}, retry_after=9.0))
+    found = courier.turn()
+    assert isinstance(found, Wait)
+    assert (found.seconds >= 9.0, found.asked, pile.acknowledged) == (True, True, 0)
+    turns(courier)
+    assert server.lists[0] == server.lists[1] == [1, 2, 3]
+    assert sorted(steps(server)) == [1, 2, 3]
+
+
+def test_a_server_that_forgot_the_run_gets_a_list_after_all() -> None:
+    server = TakesLists()
+    courier, pile = courier_of(server, OPEN, FRAMES, block(1))
+    turns(courier)
+    server.forget()
+    pile.records = [block(2), block(3), block(4)]
+    turns(courier)
+    assert (steps(server), courier.delivered, pile.refused) == ([2, 3, 4], 4, [])
+
+
+@pytest.mark.parametrize(
+    ("server", "keys"), [(MemoryTransport, ["load{expert=0}", "load{expert=1}"]), (Newer, ["load"])]
+)
+def test_a_vector_reaches_every_server_in_the_form_it_knows(
+    server: type[MemoryTransport], keys: list[str]
+) -> None:
+    specs = tuple(
+        SeriesSpec("load", "experts", labels=(("expert", str(e)),), along="expert") for e in range(2)
+    )
+    (vector,), _ = FrameNumbers().of(FrameSpec(specs))
+    row = Rows(1, np.array([1]), np.array([0.0]), np.array([[1.0, 2.0]], np.float32))
+    told = {"attempt": 2, "writer": "r0-5f3c2a", "lost": {}, "cost": {}}
+    first = pack_block(seq=1, frames=[vector.on_wire()], rows=[row], **told)
+    second = pack_block(seq=2, frames=[], rows=[row], **told)
+    transport = server()
+    definitions = Record(Kind.FRAMES, pack_frames([vector.on_wire()]))
+    records = definitions, Record(Kind.BLOCK, first, 1, 2), Record(Kind.BLOCK, second, 2, 2)
+    courier, pile = courier_of(transport, OPEN, *records)
+    courier.turn()
+    courier.turn()
+    transport.forget()  # and the second block needs the frame once more
+    turns(courier)
+    assert (transport.series(), pile.acknowledged, pile.refused) == (keys, 2, [])
+    (kept,) = transport.blocks
+    assert kept["rows"][0]["values"] == np.array([1.0, 2.0], "<f4").tobytes()
+
+
 def test_a_frame_that_nobody_knows_any_more_is_refused_and_the_rest_goes_on(
     transport: MemoryTransport,
 ) -> None:
@@ -194,9 +321,32 @@ def test_a_block_that_can_never_succeed_is_kept_counted_and_passed(
     assert sum("steps go back" in record.message for record in caplog.records) == 1
 
 
-@pytest.mark.parametrize("status", [401, 403])
+def test_what_belongs_to_a_deleted_run_is_let_go_of_and_said_once(
+    transport: MemoryTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    courier, pile = courier_of(transport, OPEN, FRAMES, block(1), block(2), block(3), CLOSE)
+    gone = Answer(410, {"error": "RunDeleted", "detail": "This run was deleted here"})
+    transport.fail_next(*[gone] * 5)  # the opening, three blocks, the end
+    found = turns(courier)
+    assert not any(isinstance(one, Wait) for one in found), "nobody waits for a run that is gone"
+    assert (courier.delivered, pile.acknowledged, pile.refused) == (3, 3, [])
+    assert (courier.gone, courier.closed, courier.readings) == (True, True, 0)
+    assert sum("deleted at the server" in record.message for record in caplog.records) == 1
+
+
+def test_another_410_is_no_deleted_run(transport: MemoryTransport) -> None:
+    courier, pile = courier_of(transport, OPEN, block(1))
+    transport.fail_next(*[Answer(410, {})] * 2)
+    assert isinstance(courier.turn(), Wait)
+    assert not courier.gone
+    assert pile.acknowledged == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [(401, "wants another key"), (403, "does not let this key do that")]
+)
 def test_a_wrong_key_keeps_everything_and_is_said_once(
-    transport: MemoryTransport, status: int, caplog: pytest.LogCaptureFixture
+    transport: MemoryTransport, status: int, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     courier, pile = courier_of(transport, OPEN, block(1))
     transport.fail_next(*[Answer(status, {"error": "Unauthorized", "detail": "a key is needed"})] * 3)
@@ -205,7 +355,10 @@ def test_a_wrong_key_keeps_everything_and_is_said_once(
         assert isinstance(found, Wait)
         assert found.seconds == RARELY
     assert pile.acknowledged == 0
-    assert sum("FORESHOCK_API_KEY" in record.message for record in caplog.records) == 1
+    (said,) = [record.message for record in caplog.records if "FORESHOCK_API_KEY" in record.message]
+    assert words in said
+    assert "foreshock keys create" in said
+    assert "Training goes on" in said
     turns(courier)
     assert steps(transport) == [1]
 

@@ -329,8 +329,8 @@ def test_views_read_each_alone_and_the_pair(instruments: Watching) -> None:
         ),
         (lambda i: views.show(i.sites, torch.zeros(3, 4), None), "z2 is NoneType; pass a floating tensor"),
         (
-            lambda i: logged.log(i.sites, "loss", torch.zeros(3)),
-            r"loss has shape \[3\]; log one number: loss\.mean\(\)",
+            lambda i: logged.log(i.sites, "loss", torch.zeros(3, 2)),
+            r"loss has shape \[3, 2\]; log one number, such as loss\.mean\(\), or one dimension",
         ),
     ],
 )

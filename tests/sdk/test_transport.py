@@ -34,10 +34,23 @@ def test_one_connection_serves_many_requests(transport: HttpTransport, server: A
     assert server.connections == 1
 
 
-def test_large_bodies_are_compressed_and_small_ones_are_not(transport: HttpTransport, server: Any) -> None:
-    large = Request("PUT", "/api/v1/runs/r", b'{"attempt": 1, "config": "' + b"x" * 5000 + b'"}')
-    assert transport.exchange(large).status == 200
+LARGE = Request("PUT", "/api/v1/runs/r", b'{"attempt": 1, "config": "' + b"x" * 5000 + b'"}')
+
+
+def test_nothing_is_compressed_for_a_server_on_this_machine(transport: HttpTransport, server: Any) -> None:
+    assert transport.exchange(LARGE).status == 200
+    assert server.headers[0].get("Content-Encoding") is None
+    assert server.memory.runs["r"]["config"] == "x" * 5000
+
+
+def test_large_bodies_are_compressed_and_small_ones_are_not(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("foreshock.send.transport._is_local", lambda url: False)
+    transport = HttpTransport(server.url)
+    assert transport.exchange(LARGE).status == 200
     transport.exchange(BODY)
+    transport.close()
     assert [headers.get("Content-Encoding") for headers in server.headers] == ["gzip", None]
     assert server.memory.runs["r"] == {"attempt": 1}
     assert int(server.headers[0]["Content-Length"]) < 200

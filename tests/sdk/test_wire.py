@@ -22,6 +22,7 @@ from foreshock.record.wire import (
     unpack_block,
     unpack_frames,
     with_all_frames,
+    without_axes,
 )
 from foreshock.series import FrameSpec, SeriesSpec
 
@@ -46,6 +47,19 @@ DEVICE = FrameSpec(
 HOST = FrameSpec(
     (SeriesSpec("loss", "training", dtype="f64"), SeriesSpec("learning rate/η", "training", dtype="f64"))
 )
+VECTORS = FrameSpec(
+    (
+        *(
+            SeriesSpec("expert_load", "experts", "", "moe.0", (("expert", str(e)),), along="expert")
+            for e in range(3)
+        ),
+        SeriesSpec("expert_idle", "experts", "", "moe.0"),
+        *(
+            SeriesSpec("reward_histogram", "training", labels=(("bin", tick),), along="bin")
+            for tick in ("low", "high")
+        ),
+    )
+)
 LOST = {"recorder behind": 3, "spool full": 4}
 COST = {"steps": 3.0, "wall_seconds": 0.75, "training_seconds": 0.0015, "background_seconds": 0.01}
 
@@ -55,11 +69,16 @@ def blocks() -> dict[str, dict[str, Any]]:
     numbers = FrameNumbers()
     (device,), _ = numbers.of(DEVICE)
     (host,), _ = numbers.of(HOST)
+    (vectors,), _ = numbers.of(VECTORS)
     steps = np.array([10, 11, 11], np.int64)
     times = 1_792_000_000.0 + np.array([0.0, 0.25, 0.5])
     measured = np.array([[0.82, 12.5, 0], [math.nan, math.inf, 1], [0.31, 0.0, 2]], np.float32)
     rank_absent = np.array([[False, False, False], [False, False, True], [False, True, False]])
     logged = np.array([[0.1, 1e-5], [1e308, -math.inf], [math.nan, 5e-324]])
+    loads = np.array(
+        [[0.5, 0.25, 0.25, 0, 7, 9], [1, 0, 0, 2, math.nan, 1], [0.5, 0.5, 0, 1, math.inf, 0]], np.float32
+    )
+    load_absent = np.array([[False] * 6, [False] * 4 + [True] * 2, [True] * 3 + [False] * 3])
     later = {"attempt": 2, "writer": "r0-5f3c2a", "lost": LOST, "cost": COST}
     return {
         "block-1-first": {
@@ -81,6 +100,12 @@ def blocks() -> dict[str, dict[str, Any]]:
             ],
         },
         "block-3-empty": {**later, "seq": 3, "frames": [], "rows": []},
+        "block-4-vectors": {
+            **later,
+            "seq": 4,
+            "frames": [vectors.on_wire()],
+            "rows": [Rows(3, steps + 4, times + 2, loads, load_absent)],
+        },
     }
 
 
@@ -90,13 +115,20 @@ def series_after_all_blocks() -> dict[str, dict[str, Any]]:
     specs = {1: DEVICE.series, 2: HOST.series}
     for block in blocks().values():
         for rows in block["rows"]:
-            for position, spec in enumerate(specs[rows.frame]):
-                column = found.setdefault(spec.key, {"steps": [], "times": [], "values": []})
+            of_vectors = [("expert_load{place=moe.0}", 0, 3), ("reward_histogram", 4, 6)]
+            columns = (
+                [*of_vectors, ("expert_idle{place=moe.0}", 3, None)]
+                if rows.frame == 3
+                else [(spec.key, position, None) for position, spec in enumerate(specs[rows.frame])]
+            )
+            for key, first, end in columns:
+                column = found.setdefault(key, {"steps": [], "times": [], "values": []})
                 for index in range(len(rows.steps)):
-                    if rows.absent is None or not rows.absent[index, position]:
+                    if rows.absent is None or not rows.absent[index, first]:
+                        entries = [_text(float(one)) for one in rows.values[index, first : end or first + 1]]
                         column["steps"].append(int(rows.steps[index]))
                         column["times"].append(float(rows.times[index]))
-                        column["values"].append(_text(float(rows.values[index, position])))
+                        column["values"].append(entries[0] if end is None else entries)
     return found
 
 
@@ -151,7 +183,7 @@ def test_a_block_reads_back_as_it_was(name: str) -> None:
     block = unpack_block((CONTRACT / f"{name}.msgpack").read_bytes())
     assert (block["v"], block["seq"], block["dropped"]) == (1, written["seq"], sum(written["lost"].values()))
     for group, rows in zip(block["rows"], written["rows"], strict=True):
-        read = Rows.from_wire(group, "f32" if rows.frame == 1 else "f64")
+        read = Rows.from_wire(group, "f64" if rows.frame == 2 else "f32")
         assert read.values.dtype == rows.values.dtype
         np.testing.assert_array_equal(read.steps, rows.steps)
         np.testing.assert_array_equal(read.times, rows.times)
@@ -174,6 +206,31 @@ def test_a_frame_wider_than_the_contract_allows_is_cut() -> None:
     assert new
     assert [(part.number, len(part.series)) for part in parts] == [(1, 4), (2, 4), (3, 2)]
     assert numbers.of(wide) == (parts, False)
+
+
+def test_a_vector_is_one_series_of_its_frame_and_is_never_cut() -> None:
+    (vectors,), _ = FrameNumbers().of(VECTORS)
+    told = vectors.on_wire()["series"]
+    assert [(one["key"], one.get("axis")) for one in told] == [
+        ("expert_load{place=moe.0}", {"name": "expert", "size": 3}),
+        ("expert_idle{place=moe.0}", None),
+        ("reward_histogram", {"name": "bin", "size": 2, "ticks": ["low", "high"]}),
+    ]
+    parts, _ = FrameNumbers(widest=5).of(VECTORS)
+    assert [len(part.series) for part in parts] == [4, 2]
+    other = SeriesSpec("expert_load", "experts", "", "moe.1", (("expert", "0"),), along="expert")
+    (apart,), _ = FrameNumbers().of(FrameSpec((*VECTORS.series[:3], other)))
+    assert [one["axis"]["size"] for one in apart.on_wire()["series"]] == [3, 1]
+
+
+def test_for_a_server_that_knows_no_vectors_each_entry_is_a_series() -> None:
+    block = blocks()["block-4-vectors"]
+    plain = unpack_block(without_axes(pack_block(**block)))
+    expected = [dict(spec.on_wire()) for spec in VECTORS.series]
+    assert plain["frames"] == [{"frame": 3, "series": expected}]
+    assert plain["rows"] == unpack_block(pack_block(**block))["rows"]
+    scalar = pack_block(**blocks()["block-1-first"])
+    assert without_axes(scalar) is scalar
 
 
 def test_a_block_can_be_sent_again_with_the_definitions_it_needs() -> None:

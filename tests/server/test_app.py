@@ -43,6 +43,7 @@ def test_errors_have_one_shape(client):
     ):
         assert (answer.status_code, answer.json()["error"]) == (status, error)
         assert answer.json()["detail"]
+        assert answer.json()["request_id"] == answer.headers["x-request-id"]
 
 
 def test_a_fault_of_ours_is_500_without_a_trace(migrated_url, settings, monkeypatch):
@@ -57,10 +58,10 @@ def test_a_fault_of_ours_is_500_without_a_trace(migrated_url, settings, monkeypa
 
 
 def test_a_database_that_does_not_answer_is_503_with_a_time_to_try_again(client, trainer, wire, monkeypatch):
-    def away(*_args: object) -> None:
+    def away(*_args: object, **_named: object) -> None:
         raise OperationalError("INSERT", {}, Exception("disk I/O error; password=hunter2"))
 
-    monkeypatch.setattr("foreshock_server.ingest.service.lock_run", away)
+    monkeypatch.setattr("foreshock_server.ingest.committer.store_all", away)
     answer = trainer.post(trainer.block(1))
     assert (answer.status_code, answer.json()["error"]) == (503, "DatabaseAway")
     assert float(answer.headers["retry-after"]) > 0
@@ -78,10 +79,11 @@ def test_a_commit_that_fails_is_not_acknowledged(client, trainer, monkeypatch):
 
     monkeypatch.setattr("sqlalchemy.orm.Session.commit", fails)
     monkeypatch.setattr("sqlalchemy.orm.SessionTransaction.commit", fails)
-    assert trainer.post(trainer.block(1)).status_code == 503
+    answer = trainer.post(trainer.block(1))
+    assert (answer.status_code, answer.json()["error"]) == (503, "StorageFull")
     assert hints == []  # nor hinted at
     monkeypatch.undo()
-    assert client.get("/metrics").text.count("foreshock_blocks_stored 0") == 1
+    assert client.get("/metrics").text.count('foreshock_points_stored{state="running"} 0.0') == 1
 
 
 @pytest.mark.postgres
@@ -94,8 +96,8 @@ def test_a_postgresql_that_is_gone_is_503(postgres_url, settings):
         assert client.get("/api/v1/runs").status_code == 503
         ready = client.get("/readyz")
         assert ready.status_code == 503
-        assert "refused" in ready.json()["database"]
-        assert ready.json()["bus"] == "ok"
+        assert "refused" in ready.json()["checks"]["database"]["reason"]
+        assert ready.json()["checks"]["bus"]["status"] == "ok"
 
 
 @pytest.mark.postgres
@@ -112,37 +114,6 @@ def test_connections_that_the_server_dropped_cost_no_answer(postgres_url, settin
             assert session.scalar(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
         other.close()
         assert client.get("/api/v1/runs").status_code == 200
-
-
-def test_ready_says_that_the_schema_is_behind(settings):
-    with TestClient(create_app(settings)) as client:
-        answer = client.get("/readyz")
-        assert answer.status_code == 503
-        assert "foreshock migrate" in answer.json()["database"]
-        assert client.get("/healthz").status_code == 200
-
-
-def test_ready_when_all_answers(client):
-    answer = client.get("/readyz")
-    assert (answer.status_code, answer.json()) == (200, {"status": "ok", "database": "ok", "bus": "ok"})
-
-
-def test_ready_says_that_redis_fails(migrated_url, settings):
-    with TestClient(create_app(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1"}))) as client:
-        answer = client.get("/readyz")
-        assert (answer.status_code, answer.json()["database"]) == (503, "ok")
-        assert "refused" in answer.json()["bus"]
-
-
-def test_metrics_count_what_is_stored(client, trainer, wire):
-    trainer.send(1, [wire.rows(1, [1, 2], [[1, 1], [2, 2]])], [wire.frame(1, ["a", "b"])])
-    lines = client.get("/metrics").text.splitlines()
-    assert 'foreshock_runs{state="running"} 1' in lines
-    assert "foreshock_points_stored 4" in lines
-    assert "foreshock_blocks_stored 1" in lines
-    assert all(
-        line.startswith("#") or re.fullmatch(r'foreshock_\w+(\{\w+="\w+"\})? \d+', line) for line in lines
-    )
 
 
 def test_the_docs_list_every_route_and_ask_no_other_host(client):
@@ -205,7 +176,8 @@ def test_nobody_but_db_commits():
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and node.attr in ("commit", "begin_nested")
     ]
-    assert found == []  # `with sessions.begin()` in db.py commits; nobody says the word
+    # `with sessions.begin()` in db.py commits, nobody says the word; and a part of a transaction is undone there alone
+    assert found == ["db.py"]
 
 
 def test_a_setting_that_is_wrong_is_an_error(tmp_path):

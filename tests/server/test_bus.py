@@ -7,6 +7,8 @@ import threading
 import time
 
 import pytest
+import redis
+from tests.topology.engines import Redis
 
 from foreshock_server.bus import LocalBus, RedisBus, open_bus
 
@@ -101,6 +103,59 @@ def test_hints_cross_again_after_the_connection_was_lost(redis_url):
     one.close()
     two.close()
     relay.close()
+
+
+@pytest.mark.redis
+def test_hints_cross_again_after_redis_was_killed_and_those_that_waited_arrive(tmp_path):
+    server = Redis(tmp_path)
+    server.start()
+    one, two = RedisBus(server.url), RedisBus(server.url)
+    heard: list[str] = []
+    two.subscribe(heard.append)
+    assert _until(lambda: one.publish("before") or "before" in heard)
+    server.kill()
+    assert one.problem() is not None
+    one.publish("meanwhile")
+    server.start()
+    assert _until(lambda: one.publish("after") or "after" in heard, 30)
+    assert one.problem() is None
+    one.publish("last")
+    assert _until(lambda: "last" in heard)
+    one.close()
+    two.close()
+    server.kill()
+
+
+@pytest.mark.redis
+def test_many_hints_travel_as_few_messages(tmp_path):
+    server = Redis(tmp_path)
+    server.start()
+    one, two = RedisBus(server.url), RedisBus(server.url)
+    heard: list[str] = []
+    two.subscribe(heard.append)
+    assert _until(lambda: one.publish("ready") or "ready" in heard)
+    with redis.Redis.from_url(server.url) as client:
+        before = client.info("commandstats")["cmdstat_publish"]["calls"]
+        for number in range(3000):
+            one.publish(f"run-{number % 300}")
+        assert _until(lambda: {f"run-{number}" for number in range(300)} <= set(heard))
+        assert client.info("commandstats")["cmdstat_publish"]["calls"] - before < 30
+    one.close()
+    two.close()
+    server.kill()
+
+
+@pytest.mark.redis
+def test_a_message_that_nobody_understands_hurts_nobody(redis_url):
+    bus = RedisBus(redis_url)
+    heard: list[str] = []
+    bus.subscribe(heard.append)
+    with redis.Redis.from_url(redis_url) as client:
+        for words in ("0123 run-old", "[1]", "7", '{"a": 1}'):
+            client.publish("foreshock", words)
+        assert _until(lambda: client.publish("foreshock", '["other", ["run-new"]]') and "run-new" in heard)
+    assert all(one == "run-new" or one.startswith(("run-", "test-")) for one in heard)
+    bus.close()
 
 
 class Relay:

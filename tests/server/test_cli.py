@@ -12,6 +12,7 @@ import time
 import pytest
 
 from foreshock_server import cli
+from foreshock_server.cli import serving
 from foreshock_server.settings import Settings
 
 
@@ -43,7 +44,7 @@ def test_links_name_the_port_that_was_taken(served, wire):
 def test_serve_beyond_loopback_without_a_key_is_refused_with_the_way_to_make_one(wire, tmp_path):
     status, out, err = run(wire, "serve", "--host", "0.0.0.0", "--port", "0", "--data-dir", str(tmp_path))
     assert (status, out) == (1, "")
-    assert "secrets.token_urlsafe(32)" in err
+    assert "foreshock keys create" in err
     assert "FORESHOCK_API_KEY=… foreshock serve --host 0.0.0.0" in err
 
 
@@ -109,8 +110,8 @@ def test_migrate_says_what_it_did(tmp_path, capsys):
     def migrate(*words: str) -> tuple[int, str]:
         return cli.migrate([*words, "--data-dir", str(tmp_path)]), capsys.readouterr().out
 
-    assert migrate("--check") == (1, "To apply: 0001, 0002.\n")
-    assert migrate() == (0, "Applied: 0001, 0002.\n")
+    assert migrate("--check") == (1, "To apply: 0001, 0002, 0003, 0004, 0005.\n")
+    assert migrate() == (0, "Applied: 0001, 0002, 0003, 0004, 0005.\n")
     assert migrate() == (0, "The database was up to date.\n")
     assert migrate("--check") == (0, "The database is up to date.\n")
 
@@ -173,7 +174,7 @@ def test_worker_evaluates_what_serve_stored_and_ends_on_sigterm(wire, tmp_path):
     trainer.open()
     trainer.send(1, [wire.rows(1, [1], [[float("nan")]])], [{"frame": 1, "series": [wire.series("loss")]}])
     time.sleep(1.5)
-    assert served.http.get("/metrics").text.count("foreshock_alerts{") == 0
+    assert 'foreshock_alerts{state="firing"} 0.0' in served.http.get("/metrics").text
     worker = wire.command("worker", "--data-dir", str(tmp_path / "data"))
     assert "Ctrl-C" in worker.stdout.readline()
     assert _until(lambda: trainer.get()["firing"] == 1)
@@ -244,7 +245,7 @@ def _until(true, seconds: float = 10.0) -> bool:
 
 def test_answers_leave_at_once_on_a_kept_connection() -> None:
     """Without TCP_NODELAY each waits some 40 ms for the client's delayed acknowledgement."""
-    with cli._listen(Settings(port=0)) as listener, socket.create_connection(listener.getsockname()):
+    with serving._listen(Settings(port=0)) as listener, socket.create_connection(listener.getsockname()):
         accepted, _ = listener.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0

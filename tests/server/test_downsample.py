@@ -11,6 +11,7 @@ from foreshock_server.models import Series
 from foreshock_server.query import columns
 from foreshock_server.query.downsample import thin
 from foreshock_server.store.columns import Columns
+from foreshock_server.store.overview import Overview
 
 
 def readings(values, attempts=None) -> Columns:
@@ -55,6 +56,10 @@ def test_the_ends_stay():
     assert (chosen[0], chosen[-1]) == (0, 4999)
 
 
+def whole(data: Columns) -> Overview:
+    return Overview(data, len(data), int((~np.isfinite(data.values)).sum()))
+
+
 def test_each_attempt_keeps_its_share_and_its_ends():
     attempts = np.repeat([1, 2], [9000, 1000])
     data = readings(np.random.default_rng(2).normal(size=10_000), attempts)
@@ -67,7 +72,7 @@ def test_what_is_not_finite_is_listed_beside_the_line_and_never_dropped():
     values = np.random.default_rng(3).normal(size=100_000)
     values[[7, 50_000]] = np.nan
     values[80_000] = -np.inf
-    drawn = columns.draw(Series(key="a", unit=""), readings(values), 2000)
+    drawn = columns.draw(Series(key="a", unit=""), whole(readings(values)), 2000)
     assert drawn.odd.tolist() == [7, 50_000, 80_000]
     body = columns.as_json("r", 1, [drawn])["series"][0]
     at = dict(zip(body["steps"], body["values"], strict=True))
@@ -76,13 +81,13 @@ def test_what_is_not_finite_is_listed_beside_the_line_and_never_dropped():
 
 
 def test_of_very_many_odd_readings_the_first_are_listed_and_all_are_counted():
-    drawn = columns.draw(Series(key="a", unit=""), readings(np.full(30_000, np.nan)), 2000)
+    drawn = columns.draw(Series(key="a", unit=""), whole(readings(np.full(30_000, np.nan))), 2000)
     assert (len(drawn.odd), drawn.odd_total) == (columns.MOST_ODD, 30_000)
     assert len(drawn.columns) == columns.MOST_ODD
 
 
 def test_few_points_are_left_as_they_are():
-    drawn = columns.draw(Series(key="a", unit=""), readings([1.0, np.nan, 3.0]), 2000)
+    drawn = columns.draw(Series(key="a", unit=""), whole(readings([1.0, np.nan, 3.0])), 2000)
     assert not drawn.downsampled
     assert columns.as_json("r", 1, [drawn])["series"][0]["values"] == [1.0, "NaN", 3.0]
 

@@ -95,7 +95,8 @@ def test_gzip_is_understood(trainer, wire):
 def test_a_block_sent_twice_is_stored_once_and_acknowledged_twice(trainer, wire):
     block = trainer.block(1, [wire.rows(1, [1, 2], [[1], [2]])], [wire.frame(1, ["a"])], dropped=3)
     first, second = trainer.post(block), trainer.post(block)
-    assert first.json() == second.json() == {"ack": 1, "actions": [], "alerts": [], "retry_after": None}
+    told = {"ack": 1, "actions": [], "alerts": [], "retry_after": None}
+    assert first.json() == second.json() == told
     run = trainer.get()
     assert (run["points"], run["dropped"]) == (2, 3)
     assert trainer.get("/series")["series"][0]["points"] == 2
@@ -151,10 +152,8 @@ def test_a_row_of_an_unknown_frame_is_409_and_leaves_nothing(trainer, wire):
 
 def test_an_unknown_run_is_404(client, wire):
     answer = wire.Trainer(client, run="nobody").post({"v": 1, "attempt": 1, "writer": "w", "seq": 1})
-    assert (answer.status_code, answer.json()) == (
-        404,
-        {"error": "UnknownRun", "detail": "No run has this id."},
-    )
+    assert (answer.status_code, answer.json()["error"]) == (404, "UnknownRun")
+    assert answer.json()["detail"].startswith("No run has this id")
 
 
 def test_a_frame_sent_again_changes_nothing_and_another_one_under_its_number_is_refused(trainer, wire):
@@ -172,7 +171,7 @@ def test_a_series_is_shared_by_frames_writers_and_attempts(client, trainer, wire
     resumed = wire.Trainer(client, attempt=2, writer="r0-bbbb")
     resumed.open()
     resumed.send(1, [wire.rows(1, [1], [[7]])], [wire.frame(1, ["a"])])
-    data = trainer.get("/data", key="a")["series"][0]
+    data = trainer.get("/data", key="a", superseded=True)["series"][0]
     assert (data["steps"], data["values"]) == ([1, 2, 1], [1, 2, 7])
     assert data["attempts"] == [{"attempt": 1, "from": 0}, {"attempt": 2, "from": 2}]
 

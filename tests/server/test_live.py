@@ -256,6 +256,19 @@ def test_hints_from_any_thread_wake_only_those_who_wait_for_the_run(client):
     bus.publish("mine")  # its loop has ended: nobody is harmed
 
 
+def test_more_streams_than_there_is_room_for_are_told_to_come_later(client, trainer, monkeypatch):
+    monkeypatch.setattr(live, "MOST_STREAMS", 2)
+    listeners = client.app.state.listeners
+    open_ones = [listeners.add("run-1"), listeners.add(None)]
+    for path in ("/api/v1/live", "/api/v1/runs/run-1/live"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.json()["error"]) == (503, "Overloaded")
+        assert float(answer.headers["retry-after"]) > 0
+    listeners.remove(open_ones[0])
+    listeners.closing = True  # the next one ends at once
+    assert client.get("/api/v1/live").status_code == 200
+
+
 @pytest.mark.parametrize("viewers", [30])
 def test_viewers_do_not_keep_others_waiting(served, wire, viewers):
     trainer = wire.Trainer(served.http)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import event
 
 from foreshock_server.bus import LocalBus
 from foreshock_server.ranks import merger
@@ -114,19 +115,22 @@ def test_a_rank_that_alone_is_not_finite_is_far_from_the_others():
 # -- with a server ------------------------------------------------------------------------------------------------
 
 
-def described(wire, rank: int) -> dict[str, Any]:
+TOLD: dict[str, dict[str, Any]] = {
+    "policy_entropy": {"merge": "mean", "weight": "tokens"},
+    "tokens": {"merge": "sum"},
+    "gradient_norm": {"merge": "norm"},
+    "effective_rank": {},
+}
+
+
+def described(wire, rank: int, axes: Mapping[str, int]) -> dict[str, Any]:
+    """The frame of a rank; `axes` are the sizes of those that are vectors."""
     label = {"rank": str(rank)} if rank else {}
     tail = f"{{rank={rank}}}" if rank else ""
-    told = {
-        "policy_entropy": {"merge": "mean", "weight": "tokens"},
-        "tokens": {"merge": "sum"},
-        "gradient_norm": {"merge": "norm"},
-        "effective_rank": {},
-    }
-    listed = [
-        wire.series(f"{name}{tail}", statistic=name, labels=label, about=about)
-        for name, about in told.items()
-    ]
+    listed = []
+    for name, about in TOLD.items():
+        axis = {"axis": {"name": "head", "size": axes[name]}} if name in axes else {}
+        listed.append(wire.series(f"{name}{tail}", statistic=name, labels=label, about=about, **axis))
     return {"frame": 1, "series": listed}
 
 
@@ -142,11 +146,14 @@ class Ranks:
         self.clock = 1000.0
         self.merger = Merger(database, LocalBus(), clock=lambda: self.clock)
         self.client = client
+        self.axes: dict[int, dict[str, int]] = {}  # rank -> the sizes of what is a vector there
 
-    def send(self, rank: int, steps: Sequence[int], values: Any) -> None:
+    def send(self, rank: int, steps: Sequence[int], values: Any, absent: Any = None) -> None:
         self.seqs[rank] += 1
-        frames = [described(self.wire, rank)] if self.seqs[rank] == 1 else []
-        self.trainers[rank].send(self.seqs[rank], [self.wire.rows(1, steps, values)], frames)
+        axes = self.axes.get(rank, {})
+        frames = [described(self.wire, rank, axes)] if self.seqs[rank] == 1 else []
+        rows = self.wire.rows(1, steps, values, absent=absent)
+        self.trainers[rank].send(self.seqs[rank], [rows], frames)
 
     def merge(self) -> int:
         total = 0
@@ -192,6 +199,44 @@ def test_two_ranks_become_one_series(ranks):
     assert set(two.read("rank_disagreement{rank=1}")) == {0, 1, 2}
 
 
+def test_vectors_are_merged_entry_by_entry(ranks):
+    two = ranks(2)
+    two.clock = 0.0
+    two.axes = {rank: {"policy_entropy": 3, "gradient_norm": 2} for rank in (0, 1)}
+    two.send(0, [0, 1], [[1, 2, 3, 100, 3, 6, 7], [4, 5, 6, 100, 0, 0, 7]])
+    gone = [[False, True, *[False] * 5], [True] * 3 + [False] * 4]
+    two.send(1, [0, 1], [[5, 9, 7, 300, 4, 8, 9], [9, 9, 9, 300, 1, 0, 9]], gone)
+    two.merge()
+    assert two.read("policy_entropy{rank=all}") == {
+        0: [4, "NaN", 6]
+    }  # of which one rank alone has the middle one
+    assert two.read("gradient_norm{rank=all}") == {0: [5, 10], 1: [1, 0]}
+    assert two.read("tokens{rank=all}") == {0: 400, 1: 400}
+    assert two.seqs == [1, 1]
+    listed = {one["key"]: one for one in two.trainers[0].get("/series")["series"]}
+    assert listed["policy_entropy{rank=all}"]["axis"] == {"name": "head", "size": 3}
+    assert listed["policy_entropy{rank=all}"]["points"] == 2
+    assert two.merge() == 0
+
+
+def test_ranks_with_vectors_of_other_sizes_are_merged_with_their_like(ranks):
+    four = ranks(4)
+    four.clock = 0.0
+    four.axes = {
+        0: {"gradient_norm": 2},
+        1: {"gradient_norm": 3},
+        2: {"gradient_norm": 2},
+        3: {"gradient_norm": 3},
+    }
+    for rank in range(4):
+        sizes = four.axes[rank]["gradient_norm"]
+        four.send(rank, [0], [[1, 10, *[float(rank + 1)] * sizes, 5]])
+    four.merge()
+    assert four.read("gradient_norm{rank=all}") == {0: pytest.approx([math.sqrt(10)] * 2)}
+    assert four.read("gradient_norm{entries=3,rank=all}") == {0: pytest.approx([math.sqrt(20)] * 3)}
+    assert four.read("tokens{rank=all}") == {0: 40}
+
+
 def test_many_steps_are_merged_in_portions(ranks, monkeypatch):
     monkeypatch.setattr(merger, "STEPS_AT_ONCE", 7)
     two = ranks(2)
@@ -200,6 +245,119 @@ def test_many_steps_are_merged_in_portions(ranks, monkeypatch):
         two.send(rank, steps, [[rank, 1, 1, 1]] * 40)
     two.merge()
     assert two.read("policy_entropy{rank=all}") == dict.fromkeys(steps, 0.5)
+
+
+class Told:
+    """What every rank read, kept reading by reading, and what becomes of it one statistic and one step at a time."""
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[str, int, int], float] = {}  # statistic, step, rank
+
+    def merged(self, how: str, name: str, weight: str | None = None) -> dict[int, float]:
+        found = {}
+        for step in sorted({at for one, at, _ in self.values if one == name}):
+            there = [rank for rank in range(3) if (name, step, rank) in self.values]
+            if len(there) < 2:
+                continue
+            values = np.array([[self.values[name, step, rank] for rank in there]])
+            counts = [self.values.get((weight or "", step, rank), NAN) for rank in there]
+            weights = np.array([[w if math.isfinite(w) else 0.0 for w in counts]])
+            if weight is None:
+                weights = np.ones(values.shape)
+            found[step] = float(merged(how, values, weights, np.ones(values.shape, bool))[0])
+        return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_does_not_matter_how_and_when_the_readings_of_the_ranks_came(ranks, database, monkeypatch, seed):
+    monkeypatch.setattr(merger, "STEPS_AT_ONCE", 5)
+    chance, three, told = np.random.default_rng(seed), ranks(3), Told()
+    three.clock = 0.0  # nobody is silent
+    at = [0, 0, 0]
+    while min(at) < 60:
+        rank = int(np.argmin(np.array(at) + chance.uniform(0, 12, 3)))
+        steps = [at[rank] + i for i in range(int(chance.integers(1, 8)))]
+        values = chance.normal(5, 1, (len(steps), 4)).astype("f4")
+        values[chance.random(values.shape) < 0.03] = NAN
+        absent = chance.random(values.shape) < 0.1
+        at[rank] = steps[-1] + 1
+        three.send(rank, steps, values, absent)
+        for (i, j), value in np.ndenumerate(values):
+            if not absent[i, j]:
+                told.values[
+                    ["policy_entropy", "tokens", "gradient_norm", "effective_rank"][j], steps[i], rank
+                ] = float(value)
+        if chance.random() < 0.4:
+            three.merge()
+        if chance.random() < 0.1:  # the merger was killed, and another one goes on
+            three.merger = Merger(database, LocalBus(), clock=lambda: three.clock)
+    three.merge()
+    upto = min(at)
+    for name, how, weight in (
+        ("policy_entropy", "mean", "tokens"),
+        ("tokens", "sum", None),
+        ("gradient_norm", "norm", None),
+    ):
+        expected = {step: value for step, value in told.merged(how, name, weight).items() if step < upto}
+        got = {
+            step: math.nan if value == "NaN" else value
+            for step, value in three.read(f"{name}{{rank=all}}").items()
+        }
+        assert list(got) == list(expected)
+        np.testing.assert_allclose(list(got.values()), list(expected.values()), rtol=1e-6)
+
+
+def test_a_rank_whose_block_is_missing_is_waited_for(ranks):
+    two = ranks(2)
+    two.clock = 0.0
+    two.send(0, [0, 1, 2], [[1, 1, 1, 1]] * 3)
+    two.send(1, [0], [[1, 1, 1, 1]])
+    two.seqs[1] = 2
+    two.send(1, [2], [[1, 1, 1, 1]])  # the third; the second is on its way
+    two.merge()
+    assert set(two.read("tokens{rank=all}")) == {0}
+    two.seqs[1] = 1
+    two.send(1, [1], [[1, 1, 1, 1]])
+    two.merge()
+    assert set(two.read("tokens{rank=all}")) == {0, 1, 2}
+
+
+def test_only_what_is_new_is_read_again(ranks, database):
+    two = ranks(2)
+    asked: list[str] = []
+    event.listen(database.engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
+    for number in range(6):
+        for rank in range(2):
+            two.send(rank, [number], [[1, 1, 1, 1]])
+        asked.clear()
+        two.merge()
+        if number:
+            assert not any("FROM frames" in one or "INSERT INTO frames" in one for one in asked)
+            assert sum("FROM series" in one for one in asked) <= 1  # for those that came since
+
+
+def test_one_run_that_cannot_be_merged_stalls_no_other(ranks, client, database, wire, monkeypatch, caplog):
+    broken, sound = ranks(2), ranks(2)
+    for trainer in sound.trainers:
+        trainer.run = "run-2"
+        trainer.open()
+    gather = merger.gather
+
+    def fails(session, catalogue, *more):
+        if catalogue.run_id == "run-1":
+            raise RuntimeError("pulled the plug")
+        return gather(session, catalogue, *more)
+
+    for two in (broken, sound):
+        for rank in range(2):
+            two.send(rank, [0], [[1, 1, 1, 1]])
+    monkeypatch.setattr(merger, "gather", fails)
+    assert sound.merge() == 3 + 2
+    assert "Run run-1" in caplog.text
+    monkeypatch.undo()
+    assert sound.merge() == 0  # it is left alone for a while
+    sound.clock += merger.ASIDE_SECONDS
+    assert sound.merge() == 3 + 2
 
 
 def test_a_rank_that_went_silent_holds_nobody_up_for_long(ranks):

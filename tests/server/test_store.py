@@ -32,6 +32,11 @@ def opened(session, run_id="r", writer="w", attempt=1):
     return runs.ensure_writer(session, run_id, attempt, writer, now=2.0)
 
 
+def register_loss(session, attempt=1, writer="w"):
+    one = series.NewSeries("loss", "loss", "training", "", {}, "", "f32")
+    series.register_frames(session, "r", attempt, writer, [series.NewFrame(1, "f32", [one])])
+
+
 def group(*steps: int, series: int = 1) -> RowGroup:
     count = len(steps)
     return RowGroup(1, np.array(steps, np.int64), np.zeros(count), np.ones((count, series), np.float32), None)
@@ -50,6 +55,17 @@ def test_rules_see_acknowledged_blocks_in_order_and_only_those(database):
         blocks.raise_floor(session, writer, 5)
         assert writer.acked_seq == 5
         assert [one.seq for one in blocks.blocks_after(session, "r", 1, "w", 3)] == [5]
+
+
+def test_columns_say_how_many_readings_each_writer_of_each_attempt_brought(database):
+    with database.writing() as session:
+        for attempt, name, steps in ((2, "a", (1, 2)), (1, "b", (1, 2, 3)), (1, "a", (5,))):
+            writer = opened(session, attempt=attempt, writer=name)
+            register_loss(session, attempt, name)
+            blocks.append(session, writer, 1, [group(*steps)], now=3.0)
+    with database.reading() as session:
+        assert blocks.read(session, "r", [1])[1].parts == ((1, "a", 1), (1, "b", 3), (2, "a", 2))
+        assert blocks.read(session, "r", [1], first=2, last=4)[1].parts == ((1, "b", 2), (2, "a", 1))
 
 
 def test_a_writer_waits_for_the_rules_until_their_cursor_reaches_its_acknowledgement(database):

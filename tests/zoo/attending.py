@@ -11,6 +11,7 @@ from torch.nn import functional as F  # noqa: N812 (the field's own name)
 from torch.nn.functional import scaled_dot_product_attention as fused
 
 WIDTH, HEADS, TOKENS = 16, 4, 7
+SHARES_KEYS = "enable_gqa" in str(fused.__doc__)
 
 
 class Attention(nn.Module):
@@ -59,13 +60,16 @@ class Renamed(Attention):
 
 
 class Grouped(Attention):
-    """Fewer heads of the keys."""
+    """Fewer heads of the keys; where torch's function wants as many, repeated, as everybody does there."""
 
     groups = 2
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.heads(x)
-        return self.joined(F.scaled_dot_product_attention(q, k, v, None, 0.0, True, enable_gqa=True))
+        if SHARES_KEYS:
+            return self.joined(F.scaled_dot_product_attention(q, k, v, None, 0.0, True, enable_gqa=True))
+        k, v = (part.repeat_interleave(HEADS // self.groups, 1) for part in (k, v))
+        return self.joined(F.scaled_dot_product_attention(q, k, v, None, 0.0, True))
 
 
 class Masked(Attention):

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from tests.zoo import sharding
 from torch import Tensor, nn
 
 from foreshock.config import EVERY
@@ -70,8 +71,7 @@ def wrapped(kind: str, model: Net) -> nn.Module:
         return FullyShardedDataParallel(
             model, use_orig_params=True, auto_wrap_policy=policy, device_id=torch.device("cpu")
         )
-    from torch.distributed.fsdp import fully_shard
-
+    fully_shard = sharding.fully_shard()
     mesh = dist.device_mesh.init_device_mesh("cpu", (2,))
     for index, layer in enumerate(model.layers):
         if kind == "fsdp2 compiled":

@@ -41,9 +41,9 @@ def verified(
 
 
 class Receiver:
-    """Listens until closed; `messages` grows as they arrive."""
+    """Listens until closed, on loopback unless told otherwise; `messages` grows as they arrive."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self.secret = "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
         self.messages: list[Received] = []
         receiver = self
@@ -58,10 +58,14 @@ class Receiver:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is http.server's)
                 """Stay quiet: the terminal belongs to the progress bars."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer((host, 0), Handler)
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/alerts"
+        self.url = self.url_from("127.0.0.1")
         threading.Thread(target=self._server.serve_forever, name="webhook-receiver", daemon=True).start()
+
+    def url_from(self, host: str) -> str:
+        """Its address for a sender that reaches this machine under this name."""
+        return f"http://{host}:{self._server.server_address[1]}/alerts"
 
     def _take(self, headers: dict[str, str], body: bytes) -> None:
         now = time.time()

@@ -1,11 +1,13 @@
-"""Questions from a notebook -> runs, series as columns, figures, alerts. Reads only; needs no torch and starts no thread."""
+"""Questions from a notebook -> runs, series as columns, figures, alerts; and what ends a run. Needs no torch and starts no thread."""
 
 from __future__ import annotations
 
 import difflib
 import html
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, urlencode
 
@@ -13,7 +15,8 @@ import urllib3
 
 from foreshock.config import Config
 
-from .columns import ARROW, Column, SeriesView, from_arrow, from_json, needs, with_arrays
+from .backtest import Backtest, pack_text
+from .columns import ARROW, Column, SeriesView, from_arrow, from_json, needs, part_of, with_arrays
 from .tables import Table, as_html, as_text
 
 if TYPE_CHECKING:
@@ -26,6 +29,8 @@ CONNECT_SECONDS = 5.0
 READ_SECONDS = 120.0  # between two pieces of an answer: a server may think long about a large one
 _LONGEST_QUERY = 6000  # characters of keys in one request; servers and proxies refuse lines much longer
 _PAGE = 500
+_INCIDENT = ("number", "family", "severity", "state", "rules", "opened_step", "resolved_step", "muted")
+_PIECE = 2**20  # bytes of a file that is read
 
 
 class ForeshockError(Exception):
@@ -106,18 +111,31 @@ class RunView:
         return Table(self._known, ("key", "family", "unit", "points", "last_step", "last"), "no series yet")
 
     def series(
-        self, name: str, *, points: int = 0, first: int | None = None, last: int | None = None
+        self,
+        name: str,
+        *,
+        points: int = 0,
+        first: int | None = None,
+        last: int | None = None,
+        entries: Sequence[str | int] = (),
+        superseded: bool = False,
     ) -> SeriesView:
         """The readings of the series with this key; a statistic read at several places gives all of them.
 
         `points` asks for about so many per series, thinned so that no extreme and no NaN is lost; 0 gives all.
-        `first` and `last` bound the steps.
+        `first` and `last` bound the steps. Of vectors `entries` asks for some, by number from 0 or by name.
+        What a resumed run recorded anew replaces what was there before; `superseded` gives both.
         """
+        columns: dict[str, Column] = {}
         chosen = self._find(name)
-        columns: list[Column] = []
-        for batch in _batches(chosen):
-            columns += self._read(batch, points, first, last)
-        return SeriesView(columns, self.name)
+        asked: list[tuple[str, Any]] = [("points", points)]
+        asked += [(bound, at) for bound, at in (("first", first), ("last", last)) if at is not None]
+        asked += [("superseded", "true")] if superseded else []
+        for some in _of_one_size(chosen):
+            for batch in _batches(some):
+                found = self._read(batch, asked, list(dict.fromkeys(map(str, entries))))
+                columns.update((column.key, column) for column in found)
+        return SeriesView([columns[one["key"]] for one in chosen], self.name)
 
     def figures(self) -> Table:
         """The figures that this run's series allow."""
@@ -143,6 +161,14 @@ class RunView:
         drawn: plotly.graph_objects.Figure = graph_objects.Figure(with_arrays(json.loads(body)))
         return drawn
 
+    def ceiling(self, *, entropy: str | None = None, reward: str | None = None) -> dict[str, Any]:
+        """What the reward comes to when all entropy is spent, R = −a·exp(H) + b: `status`, `message`, `fit` with its interval.
+
+        `entropy` and `reward` are keys of series; without them the first rank's own. `withheld` says why in `reason`.
+        """
+        asked = {name: key for name, key in (("entropy", entropy), ("reward", reward)) if key is not None}
+        return self._client._json(self._path("/ceiling"), asked)
+
     def alerts(self) -> Table:
         """Every alert that a rule ever raised in this run; `state` says which fire now."""
         found = self._client._json(self._path("/alerts"))["alerts"]
@@ -152,22 +178,35 @@ class RunView:
             "no alerts",
         )
 
+    def incidents(self) -> Table:
+        """What was told about this run, and what was not (`muted`): alerts of one family that fired at the same time are one incident."""
+        return Table(self._client._json(self._path("/incidents"))["incidents"], _INCIDENT, "no incidents")
+
+    def acknowledge(self, number: int) -> None:
+        """Say that somebody looks after this incident: nobody is reminded, and no further channel is called."""
+        self._client._request("POST", self._path(f"/incidents/{number:d}/acknowledge"))
+
     def transitions(self) -> Table:
         """Every firing and resolution, in the order in which they happened."""
         found = self._client._json(self._path("/alerts"))["transitions"]
         return Table(found, ("kind", "rule", "severity", "series", "step"), "nothing fired yet")
 
     def _read(
-        self, batch: Sequence[Mapping[str, Any]], points: int, first: int | None, last: int | None
+        self,
+        batch: Sequence[Mapping[str, Any]],
+        asked: Sequence[tuple[str, Any]],
+        entries: Sequence[str],
     ) -> list[Column]:
-        query: list[tuple[str, Any]] = [("key", one["key"]) for one in batch]
-        query += [("points", points)]
-        query += [(name, step) for name, step in (("first", first), ("last", last)) if step is not None]
+        query: list[tuple[str, Any]] = [*(("key", one["key"]) for one in batch), *asked]
+        axes = {one["key"]: one.get("axis") for one in batch}
+        if entries and all(axes.values()):
+            query += [("entry", one) for one in entries]
+            axes = {key: part_of(axis, entries) for key, axis in axes.items() if axis}
         places = {one["key"]: one["place"] for one in batch}
         if not _has_arrow():
             return from_json(self._client._get(self._path("/data"), query), places)
         body = self._client._get(self._path("/data"), query, accept=ARROW)
-        return from_arrow(body, places, {one["key"]: one["unit"] for one in batch})
+        return from_arrow(body, places, {one["key"]: one["unit"] for one in batch}, axes)
 
     def _find(self, name: str) -> list[dict[str, Any]]:
         for attempt in ("known", "asked again"):
@@ -205,6 +244,10 @@ class RunView:
     def _repr_html_(self) -> str:
         link = f'<a href="{html.escape(self.url)}">{html.escape(f"{self.project}/{self.name}")}</a>'
         return f"{link} {html.escape(repr(self).partition(': ')[2].rstrip('>'))}"
+
+
+def _name_of(run: str | RunView) -> str:
+    return run if isinstance(run, str) else run.id
 
 
 class RunList(list[RunView]):
@@ -269,8 +312,114 @@ class Client:
         return named[0]
 
     def projects(self) -> Table:
-        """Every project with the number of its runs."""
-        return Table(self._json("/projects")["projects"], ("project", "runs"), "no projects")
+        """Every project with its runs and readings, and for how many days a run is kept after its last change."""
+        return Table(
+            self._json("/projects")["projects"],
+            ("project", "runs", "points", "retention_days"),
+            "no projects",
+        )
+
+    def incidents(self, project: str | None = None, *, state: str = "open", limit: int = 200) -> Table:
+        """What goes on in all runs, the latest first; `state`: open, resolved or all."""
+        query: dict[str, Any] = {"state": state, "limit": limit}
+        query |= {} if project is None else {"project": project}
+        return Table(self._json("/incidents", query)["incidents"], ("name", *_INCIDENT), "no incidents")
+
+    def silences(self, *, over: bool = False) -> Table:
+        """What is not told at present; with `over` also what was not in the last 30 days."""
+        found = self._json("/silences", {"over": str(over).lower()})["silences"]
+        return Table(found, ("id", "matches", "reason", "made_by", "ends_at", "in_force"), "no silences")
+
+    def silence(
+        self, seconds: float, reason: str = "", *, labels: Mapping[str, str] | None = None, **matches: str
+    ) -> str:
+        """Tell nobody for so long of alerts that fit: globs for project, run, family, rule, statistic, place, severity. Its id, for
+        `unsilence`."""
+        wish = {
+            "matches": {**matches, **({"labels": dict(labels)} if labels else {})},
+            "seconds": seconds,
+            "reason": reason,
+        }
+        made: dict[str, Any] = json.loads(self._request("POST", "/silences", body=json.dumps(wish).encode()))
+        return str(made["id"])
+
+    def unsilence(self, silence: str) -> None:
+        """Take the silence with this id back."""
+        self._request("DELETE", f"/silences/{quote(silence, safe='')}")
+
+    def delete(self, id_or_name: str) -> None:
+        """Delete the run with this id or name for good: its readings, figures and alerts. A process that still sends goes on training."""
+        self._request("DELETE", f"/runs/{quote(self.run(id_or_name).id, safe='')}")
+
+    def export(self, id_or_name: str, path: str | os.PathLike[str]) -> Path:
+        """The whole run as a Parquet file at `path` (a folder: under the run's id), for any tool, or `foreshock import`."""
+        run = self.run(id_or_name)
+        place = Path(path)
+        if place.is_dir():
+            place = place / f"{run.id}.parquet"
+        answer = self._open("GET", run._path("/export"), (), {"Accept": "*/*"})
+        unfinished = place.with_name(f".{place.name}.part")
+        try:
+            with unfinished.open("wb") as file:
+                for piece in answer.stream(_PIECE):
+                    file.write(piece)
+            unfinished.replace(place)
+        except urllib3.exceptions.HTTPError as error:
+            raise ForeshockError(f"The connection broke off while {run.id} was read: {error}.") from error
+        finally:
+            answer.release_conn()
+            unfinished.unlink(missing_ok=True)
+        return place
+
+    def backtest(
+        self,
+        pack: str | os.PathLike[str] | None = None,
+        *,
+        runs: Sequence[str | RunView] = (),
+        healthy: Sequence[str | RunView] = (),
+        outcomes: Mapping[str, int] | None = None,
+        rules: Sequence[str] = (),
+    ) -> Backtest:
+        """Where rules would have fired in stored runs, by the code that judges runs while they go on. Stores nothing.
+
+        `pack` is the path of a rule pack, or its text; None: the rules in force, of which `rules` names some. `runs` went wrong,
+        `healthy` did not; `outcomes` says at which step people saw it, and the lead is counted from it.
+        """
+        wish: dict[str, Any] = {
+            "rules": list(rules),
+            "runs": [_name_of(one) for one in runs],
+            "healthy": [_name_of(one) for one in healthy],
+            "outcomes": dict(outcomes or {}),
+        }
+        if pack is not None:
+            wish["pack"] = pack_text(pack)
+        body = json.dumps(wish).encode()
+        return Backtest(json.loads(self._request("POST", "/rules/backtest", body=body)))
+
+    def suggest(
+        self,
+        rule: str,
+        healthy: Sequence[str | RunView],
+        rate: float,
+        *,
+        pack: str | os.PathLike[str] | None = None,
+    ) -> dict[str, Any]:
+        """The threshold with which the rule fires in at most this share of runs like these healthy ones, and what it rests on.
+
+        `threshold` is None where too few runs were given to promise that, and `refused` says so.
+        """
+        wish: dict[str, Any] = {"rule": rule, "healthy": [_name_of(one) for one in healthy], "rate": rate}
+        if pack is not None:
+            wish["pack"] = pack_text(pack)
+        found: dict[str, Any] = json.loads(
+            self._request("POST", "/rules/suggest", body=json.dumps(wish).encode())
+        )
+        return found
+
+    def keep(self, project: str, days: float | None) -> None:
+        """Delete the runs of this project so many days after their last change; None: keep them for good."""
+        body = json.dumps({"retention_days": days}).encode()
+        self._request("PUT", f"/projects/{quote(project, safe='/')}", body=body)
 
     def get(self, path: str, **query: str | int) -> dict[str, Any]:
         """What the REST API answers at /api/v1/{path}, for what has no method here: `get("deliveries", run=run.id)`."""
@@ -300,23 +449,59 @@ class Client:
         return answer
 
     def _get(self, path: str, query: Any = (), accept: str = "application/json") -> bytes:
+        return self._request("GET", path, query, {"Accept": accept})
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        query: Any = (),
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> bytes:
+        if body is not None:
+            headers = {"Content-Type": "application/json", **(headers or {})}
+        answer = self._open(method, path, query, headers, body)
+        try:
+            return answer.read()
+        except urllib3.exceptions.HTTPError as error:
+            raise self._nobody(error) from error
+        finally:
+            answer.release_conn()
+
+    def _open(
+        self,
+        method: str,
+        path: str,
+        query: Any = (),
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> urllib3.BaseHTTPResponse:
+        """An answer of status 200 or 201 whose body is still to be read; else ForeshockError."""
         asked = f"{self.url}/api/v1{path}" + (f"?{urlencode(query)}" if query else "")
         try:
             answer = self._pool.request(
-                "GET",
+                method,
                 asked,
-                headers={**self._headers, "Accept": accept},
+                body=body,
+                headers={**self._headers, **(headers or {})},
                 redirect=False,
-                retries=urllib3.Retry(1, connect=0, redirect=0),
+                preload_content=False,
+                retries=urllib3.Retry(1 if method == "GET" else 0, connect=0, redirect=0),
             )
+            if answer.status in (200, 201):
+                return answer
+            said = answer.read()
         except urllib3.exceptions.HTTPError as error:
-            reason = getattr(error, "reason", None) or error
-            raise ForeshockError(
-                f"No Foreshock server answers at {self.url} ({reason}). Is `foreshock serve` running there?"
-            ) from error
-        if answer.status != 200:
-            raise _error(self.url, answer.status, answer.data)
-        return answer.data
+            raise self._nobody(error) from error
+        answer.release_conn()
+        raise _error(self.url, answer.status, said)
+
+    def _nobody(self, error: Exception) -> ForeshockError:
+        reason = getattr(error, "reason", None) or error
+        return ForeshockError(
+            f"No Foreshock server answers at {self.url} ({reason}). Is `foreshock serve` running there?"
+        )
 
 
 def _error(url: str, status: int, body: bytes) -> ForeshockError:
@@ -345,6 +530,15 @@ def _batches(chosen: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]
         batch.append(one)
         length += size
     yield batch
+
+
+def _of_one_size(chosen: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Numbers together, and vectors of one size: what one answer in Arrow can hold."""
+    groups: dict[int | None, list[dict[str, Any]]] = {}
+    for one in chosen:
+        axis = one.get("axis")
+        groups.setdefault(None if axis is None else axis["size"], []).append(one)
+    return list(groups.values())
 
 
 def _has_arrow() -> bool:

@@ -40,14 +40,26 @@ class Column:
     unit: str
     steps: NDArray[np.int64]
     times: NDArray[np.float64]  # seconds since the epoch, UTC
-    values: NDArray[np.float64]
+    values: NDArray[np.float64]  # [n]; of a vector [n, entries]
     attempts: NDArray[np.int32]
+    axis: Mapping[str, Any] | None = None  # of a vector: name, size, perhaps ticks of its entries
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """What its entries are called; none of a number."""
+        if self.axis is None:
+            return ()
+        numbers, named = _numbers(self.axis), _ticks(self.axis)
+        distinct = named if len(set(named)) == len(numbers) else numbers
+        return tuple(f"{self.axis['name']} {one}" for one in distinct)
 
 
 class SeriesView:
     """Readings of one series, or of one statistic at several places one after the other.
 
-    Every form has the same columns: key, place, step, time, value, attempt.
+    Every form has the same columns: key, place, step, time, value, attempt. Of vectors (a value per head, expert, bin, …) it has,
+    instead of `value`, a column per entry, such as `head 3`. Where numbers and vectors, or vectors with other entries, have one
+    name, go through the view: `for one in view`.
     """
 
     def __init__(self, columns: Sequence[Column], of: str = "") -> None:
@@ -76,8 +88,20 @@ class SeriesView:
         return _joined([column.times for column in self._columns], np.float64)
 
     @property
+    def entries(self) -> tuple[str, ...]:
+        """What the entries of these vectors are called; none of numbers."""
+        found = {column.entries for column in self._columns}
+        if len(found) > 1:
+            sizes = ", ".join(str(len(one) or "numbers") for one in sorted(found, key=len))
+            raise ValueError(
+                f"these series have different entries ({sizes}); go through them: for one in view"
+            )
+        return found.pop() if found else ()
+
+    @property
     def values(self) -> NDArray[np.float64]:
-        """The readings; NaN and infinities are there as they were read."""
+        """The readings, of vectors [readings, entries]; NaN and infinities are there as they were read."""
+        self.entries  # noqa: B018 (says what is wrong where they do not fit together)
         return _joined([column.values for column in self._columns], np.float64)
 
     @property
@@ -127,7 +151,9 @@ class SeriesView:
         return [("key", self.keys), ("place", [column.place for column in self._columns])]
 
     def _numbers(self) -> dict[str, NDArray[Any]]:
-        return {"step": self.steps, "time": self.times, "value": self.values, "attempt": self.attempts}
+        entries, values = self.entries, self.values
+        of_it = {"value": values} if not entries else {name: values[:, i] for i, name in enumerate(entries)}
+        return {"step": self.steps, "time": self.times, **of_it, "attempt": self.attempts}
 
     def __iter__(self) -> Iterator[SeriesView]:
         """Each series by itself."""
@@ -139,13 +165,15 @@ class SeriesView:
 
     def __repr__(self) -> str:
         what = self.keys[0] if len(self._columns) == 1 else f"{len(self._columns)} series"
-        values, steps = self.values, self.steps
-        parts = [f"{len(values):,} readings"]
-        if len(values):
+        steps = self.steps
+        parts = [f"{len(steps):,} readings"]
+        if len(self._columns) == 1 and (axis := self._columns[0].axis) is not None:
+            parts[0] += f" of {axis['size']} entries ({axis['name']})"
+        if len(steps):
             parts.append(f"steps {steps.min():,} to {steps.max():,}")
-            if len(self._columns) == 1:
-                parts.append(f"last {values[-1]:.6g}")
-        if odd := int(np.count_nonzero(~np.isfinite(values))):
+            if len(self._columns) == 1 and self._columns[0].axis is None:
+                parts.append(f"last {self._columns[0].values[-1]:.6g}")
+        if odd := sum(int(np.count_nonzero(~np.isfinite(column.values))) for column in self._columns):
             parts.append(f"{odd:,} not finite")
         unit = f" [{self.unit}]" if self.unit else ""
         return f"<{what}{unit}{f' of {self._of}' if self._of else ''}: {', '.join(parts)}>"
@@ -165,21 +193,44 @@ def from_json(body: bytes, places: Mapping[str, str]) -> list[Column]:
                 one["unit"],
                 steps,
                 np.asarray(one["times"], np.float64),
-                np.asarray(one["values"], np.float64),  # float("NaN") is what the text says
+                _shaped(
+                    np.asarray(one["values"], np.float64), one.get("axis")
+                ),  # float("NaN") is what the text says
                 np.repeat(lives, np.diff([*begins, len(steps)])),
+                one.get("axis"),
             )
         )
     return columns
 
 
-def from_arrow(body: bytes, places: Mapping[str, str], units: Mapping[str, str]) -> list[Column]:
+def from_arrow(
+    body: bytes,
+    places: Mapping[str, str],
+    units: Mapping[str, str],
+    axes: Mapping[str, Mapping[str, Any] | None],
+) -> list[Column]:
     """The columns of an Arrow stream, which has one batch per series; a series without readings has an empty one."""
     ipc = needs("pyarrow.ipc", "reading Arrow")
     found: dict[str, list[Any]] = {}
     for batch in ipc.open_stream(body):
         for key in batch.column("key").unique().to_pylist():
             found.setdefault(key, []).append(batch)
-    return [_column(key, found.get(key, []), places[key], units[key]) for key in places]
+    return [_column(key, found.get(key, []), places[key], units[key], axes[key]) for key in places]
+
+
+def part_of(axis: Mapping[str, Any], entries: Sequence[str]) -> dict[str, Any]:
+    """The axis of these entries alone, asked for by name or by number."""
+    numbers, named = _numbers(axis), _ticks(axis)
+    by_name = {**dict(zip(numbers, named or numbers, strict=True)), **{one: one for one in named}}
+    return {"name": axis["name"], "size": len(entries), "ticks": [by_name.get(one, one) for one in entries]}
+
+
+def _numbers(axis: Mapping[str, Any]) -> list[str]:
+    return [str(place) for place in range(int(axis["size"]))]
+
+
+def _ticks(axis: Mapping[str, Any]) -> list[str]:
+    return [f"{one:g}" if isinstance(one, float) else str(one) for one in axis.get("ticks") or ()]
 
 
 def with_arrays(figure: Any) -> Any:
@@ -195,9 +246,14 @@ def with_arrays(figure: Any) -> Any:
     return {name: with_arrays(one) for name, one in figure.items()}
 
 
-def _column(key: str, batches: Sequence[Any], place: str, unit: str) -> Column:
+def _column(
+    key: str, batches: Sequence[Any], place: str, unit: str, axis: Mapping[str, Any] | None
+) -> Column:
     def take(name: str, kind: type[Any]) -> NDArray[Any]:
-        return _joined([batch.column(name).to_numpy() for batch in batches], kind)
+        found = [batch.column(name) for batch in batches]
+        if name == "value" and axis is not None:
+            found = [lists.flatten() for lists in found]
+        return _joined([one.to_numpy() for one in found], kind)
 
     return Column(
         key,
@@ -205,9 +261,14 @@ def _column(key: str, batches: Sequence[Any], place: str, unit: str) -> Column:
         unit,
         take("step", np.int64),
         take("time", np.float64),
-        take("value", np.float64),
+        _shaped(take("value", np.float64), axis),
         take("attempt", np.int32),
+        axis,
     )
+
+
+def _shaped(values: NDArray[np.float64], axis: Mapping[str, Any] | None) -> NDArray[np.float64]:
+    return values if axis is None else values.reshape(-1, int(axis["size"]))
 
 
 def _joined(pieces: Sequence[NDArray[Any]], kind: type[Any]) -> NDArray[Any]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from foreshock.guard import say_once
 from foreshock.losses import Losses
-from foreshock.series import TRAINING, FrameSpec, SeriesSpec, logged
+from foreshock.series import TRAINING, FrameSpec, SeriesSpec, logged, logged_entries
 
 from .wire import Rows, Values
 
@@ -28,6 +28,7 @@ class HostFrames:
         self._sets: dict[tuple[str, ...], tuple[FrameSpec, tuple[str, ...]]] = {}
         self._by_names: dict[tuple[str, ...], FrameSpec] = {}
         self._single: dict[str, FrameSpec] = {}
+        self._vectors: dict[tuple[str, int], FrameSpec] = {}
         self._names: dict[str, bool] = {}  # name -> may it be recorded?
         self._measured: set[str] = set()
 
@@ -42,6 +43,7 @@ class HostFrames:
             self._sets.clear()
             self._by_names.clear()
             self._single.clear()
+            self._vectors.clear()
 
     def _names_of(self, spec: SeriesSpec) -> str:
         """The name under which a logged number would be the same series; empty where none could."""
@@ -68,6 +70,16 @@ class HostFrames:
                 self._sets[tuple(numbers)] = known
         frame, names = known
         yield frame, *self._numbers(names, numbers)
+
+    def vector(self, name: str, size: int) -> FrameSpec | None:
+        """The frame of a vector by itself; None, and counted, when the contract cannot carry its name."""
+        if not self._allowed(name):
+            return None
+        known = self._vectors.get((name, size))
+        if known is None:
+            specs = logged_entries(name, size, self._measured, self._labels, "f64")
+            known = self._vectors[name, size] = FrameSpec(specs)
+        return known
 
     def _numbers(
         self, names: tuple[str, ...], numbers: Mapping[str, Any]

@@ -31,6 +31,7 @@ class HostRow(NamedTuple):
     logged: Mapping[str, Any]  # name -> a number of Python or numpy
     wall_seconds: float  # since the first step was closed
     training_seconds: float  # ours, on the training thread, in that time
+    vectors: Mapping[str, NDArray[np.float64]] = {}  # name -> its entries; immutable by agreement
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Packer:
             FrameSpec, NDArray[np.bool_]
         ] = {}  # of each of the device's: where NaN is no reading
         self._relabelled: dict[FrameSpec, FrameSpec] = {}
-        self._device, self._host, self._monitor = Groups(), Groups(), Groups()
+        self._device, self._host, self._vectors, self._monitor = Groups(), Groups(), Groups(), Groups()
         self._definitions: list[Mapping[str, Any]] = []
         self._steps = 0
         self._last: HostRow | None = None  # of the block being gathered
@@ -79,12 +80,12 @@ class Packer:
     @property
     def bytes(self) -> int:
         """Size of what was gathered."""
-        return self._device.bytes + self._host.bytes
+        return self._device.bytes + self._host.bytes + self._vectors.bytes
 
     @property
     def readings(self) -> int:
         """How many were gathered."""
-        return self._device.readings + self._host.readings
+        return self._device.readings + self._host.readings + self._vectors.readings
 
     def add(self, row: HostRow | StepRow) -> None:
         """One row, its host work done."""
@@ -93,6 +94,10 @@ class Packer:
             self._last = row
             for frame, numbers, absent in self._host_frames.split(row.logged):
                 self._add(self._host, frame, row, numbers, absent, alone=len(frame.series) == 1)
+            for name, entries in row.vectors.items():
+                lone = self._host_frames.vector(name, len(entries))
+                if lone is not None:
+                    self._add(self._vectors, lone, row, entries, None, alone=True)
             return
         frame = self._labelled(row.frame)
         sparse = self._sparse.get(frame)
@@ -110,7 +115,7 @@ class Packer:
         if self._last is not None:
             self._add_monitor(self._last)
         self.seq += 1
-        rows = self._device.take() + self._host.take() + self._monitor.take()
+        rows = self._device.take() + self._host.take() + self._vectors.take() + self._monitor.take()
         definitions, self._definitions = self._definitions, []
         payload = pack_block(
             attempt=self._writer.attempt,

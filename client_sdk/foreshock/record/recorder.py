@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 
 BLOCK_SECONDS = 0.25
 BLOCK_BYTES = 64 * 2**10
+# When much is waiting: each block lets go of the interpreter some times, and with a loop that never rests it takes 5 ms to get it back.
+LARGE_BLOCK_BYTES = 2**20
 FIRST_ROWS = 10  # recorded sooner: whoever has just started wants to see something
 FIRST_SECONDS = 0.03
 HEARTBEAT_SECONDS = 20.0  # an empty block says that a process whose steps take minutes is alive
-MOST_READINGS = 400_000  # in the queue, when the disk hangs
+MOST_READINGS = 1_000_000  # in the queue, when the disk hangs: some 60 MB
+MANY_READINGS = 50_000  # in the queue: recorded at once
 MOST_ROWS = 100_000
 
 
@@ -105,10 +108,13 @@ class Recorder:
     def put(self, row: HostRow | StepRow, readings: int) -> None:
         """Hand over one row. Takes microseconds.
 
-        It wakes nobody, the recorder looks by itself: on a busy machine the kernel runs a woken thread in its waker's stead.
+        It wakes nobody unless much is waiting, the recorder looks by itself: on a busy machine the kernel runs a woken thread in
+        its waker's stead.
         """
         self._queue.append((row, readings))
         self._put += readings
+        if self._put - self._dropped - self._taken > MANY_READINGS and not self._hurry.is_set():
+            self._hurry.set()
         while self._put - self._dropped - self._taken > MOST_READINGS or len(self._queue) > MOST_ROWS:
             try:
                 _, lost = self._queue.popleft()
@@ -213,6 +219,8 @@ class Recorder:
         self._wake_sender()
 
     def _record(self, rows: list[tuple[HostRow | StepRow, int]]) -> None:
+        much = sum(readings for _, readings in rows) > MANY_READINGS // 2
+        most = LARGE_BLOCK_BYTES if much else BLOCK_BYTES
         for row, readings in [*rows, *self._finisher.take()]:
             if not isinstance(row, HostRow) and row.pending:
                 self._finisher.put(row, readings)  # seconds, for a large matrix: nobody waits for it
@@ -223,7 +231,7 @@ class Recorder:
                 kept = True
             if not kept:
                 self._losses.add("our fault", readings)
-            if self._packer.bytes >= BLOCK_BYTES:
+            if self._packer.bytes >= most:
                 self._emit()
         silent = time.monotonic() - self._emitted_at >= HEARTBEAT_SECONDS
         if self._packer.readings or silent:

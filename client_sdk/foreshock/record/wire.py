@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from foreshock.series import FrameSpec, SeriesSpec
+from foreshock.series import FrameSpec, SeriesSpec, described, gathered, key_of
 
 VERSION = 1
 MEDIA_TYPE = "application/x-foreshock-block"
@@ -77,11 +77,11 @@ class FrameDefinition:
 
     def on_wire(self) -> dict[str, Any]:
         """What a block says the first time that it uses the frame."""
-        return {"frame": self.number, "series": [series.on_wire() for series in self.series]}
+        return {"frame": self.number, "series": [described(some) for some in gathered(self.series)]}
 
 
 class FrameNumbers:
-    """FrameSpec -> the numbers under which one writer sends it: a frame wider than the contract allows is cut."""
+    """FrameSpec -> the numbers under which one writer sends it: a frame wider than the contract allows is cut, never through a vector."""
 
     def __init__(self, widest: int = MAX_SERIES_PER_FRAME) -> None:
         self._widest = widest
@@ -93,11 +93,15 @@ class FrameNumbers:
         known = self._parts.get(spec)
         if known is not None:
             return known, False
-        parts = []
-        for start in range(0, len(spec.series), self._widest):
-            parts.append(FrameDefinition(self._next, spec.series[start : start + self._widest]))
-            self._next += 1
-        self._parts[spec] = tuple(parts)
+        parts: list[list[SeriesSpec]] = []
+        for some in gathered(spec.series):
+            if not parts or len(parts[-1]) + len(some) > self._widest:
+                parts.append([])
+            parts[-1].extend(some)
+        first, self._next = self._next, self._next + len(parts)
+        self._parts[spec] = tuple(
+            FrameDefinition(number, tuple(part)) for number, part in enumerate(parts, first)
+        )
         return self._parts[spec], True
 
 
@@ -127,12 +131,42 @@ def pack_block(
     return packed
 
 
+def pack_list(blocks: Sequence[bytes]) -> bytes:
+    """Several packed blocks, 65,535 at most, as the body that holds them all."""
+    return b"".join((b"\xdc", len(blocks).to_bytes(2, "big"), *blocks))
+
+
 def unpack_block(body: bytes) -> dict[str, Any]:
     """The block as a mapping, its arrays still bytes."""
     block = msgpack.unpackb(body)
     if not isinstance(block, dict):
         raise ValueError("a block is a msgpack map")
     return block
+
+
+def without_axes(body: bytes) -> bytes:
+    """The same block for a server that knows no vectors: each entry is a series of its own. Its values lie where they lay."""
+    if _AXIS not in body:
+        return body
+    block = unpack_block(body)
+    for frame in block["frames"]:
+        frame["series"] = [entry for series in frame["series"] for entry in _entries(series)]
+    packed: bytes = msgpack.packb(block)
+    return packed
+
+
+_AXIS = msgpack.packb("axis")  # as any block with a vector has it
+
+
+def _entries(series: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    axis = series.get("axis")
+    if axis is None:
+        yield series
+        return
+    plain = {name: value for name, value in series.items() if name != "axis"}
+    for tick in axis.get("ticks") or range(axis["size"]):
+        labels = dict(sorted({**series["labels"], axis["name"]: str(tick)}.items()))
+        yield {**plain, "key": key_of(series["statistic"], labels), "labels": labels}
 
 
 def pack_frames(frames: Iterable[Mapping[str, Any]]) -> bytes:

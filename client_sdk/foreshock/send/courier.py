@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import random
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from typing import Any, Protocol
 
 from foreshock.guard import log, say_once
-from foreshock.record.wire import MEDIA_TYPE, unpack_frames, with_all_frames
+from foreshock.record.wire import MEDIA_TYPE, pack_list, unpack_frames, with_all_frames, without_axes
 from foreshock.spool.segment import Kind, Record
 
 from .transport import REQUEST_SECONDS, Answer, Request, Transport, Undelivered
@@ -20,6 +21,10 @@ FIRST_WAIT = 0.5
 LONGEST_WAIT = 30.0
 RARELY = 60.0  # between tries when a person must act first
 LONGEST_RETRY_AFTER = 3600.0
+MOST_BLOCKS = 64  # in one request, as the contract has it
+BATCH_BYTES = (
+    2**20
+)  # of several blocks in one request: beyond it a request costs the server no less per block
 
 
 class Source(Protocol):
@@ -71,7 +76,8 @@ class Wait:
 
 
 class Courier:
-    """Takes one record after the other to the server. No thread and no sleeping here: it says how long to wait."""
+    """Takes record after record to the server, several blocks at a time when more wait. No thread and no sleeping here: it says how
+    long to wait."""
 
     def __init__(
         self,
@@ -98,9 +104,13 @@ class Courier:
         self._waiting: deque[Record] = deque()
         self._frames: dict[int, dict[str, Any]] = {}
         self._opening: bytes | None = None  # what to tell the server about the run; None: it was told
+        self._vectors = False  # does the server know vectors? It says so when the run is opened
+        self._lists = False  # does it take several blocks in one request?
+        self._singly = 0  # up to this block one at a time: a list with them was not taken
         self._open: bytes | None = None
         self._close: bytes | None = None
         self.closed = False  # everything arrived and the attempt is closed
+        self.gone = False  # somebody deleted the run at the server
         self._reopened = 0  # the block for which the run was opened again
         self._silent = False
 
@@ -111,6 +121,9 @@ class Courier:
             if self._opening is not None:
                 return self._settle(self._send_open(self._opening, seconds), None)
             if block is not None:
+                blocks = self._batch(block)
+                if len(blocks) > 1:
+                    return self._settle_batch(self._send_batch(blocks, seconds), blocks)
                 return self._settle(self._send_block(block, block.payload, seconds), block)
             if self._close is not None and not self.closed:
                 return self._settle(self._send_close(self._close, seconds), None)
@@ -138,17 +151,40 @@ class Courier:
             elif record.kind is Kind.CLOSE:
                 self._close = record.payload
 
+    def _batch(self, first: Record) -> list[Record]:
+        """The next block and those behind it that fit into one request; `first` is where `_waiting` begins."""
+        blocks, size = [first], len(first.payload)
+        if not (self._lists and self._vectors) or first.seq <= self._singly:
+            return blocks
+        for record in islice(self._waiting, 1, None):
+            if record.kind is Kind.FRAMES:
+                continue  # taken in when its turn comes; the block that needs them carries them
+            size += len(record.payload)
+            if record.kind is not Kind.BLOCK or size > BATCH_BYTES or len(blocks) == MOST_BLOCKS:
+                break
+            blocks.append(record)
+        return blocks
+
     def _send_open(self, opening: bytes, seconds: float) -> Answer:
         body = json.dumps(json.loads(opening)["body"]).encode()
         answer = self._transport.exchange(Request("PUT", f"/api/v1/runs/{self.run}", body), seconds)
         if answer.status == 200 and "run" in answer.body:
             self._opening = None
             self.page = str(answer.body.get("url") or "") or None
+            understands = answer.body.get("understands") or ()
+            self._vectors, self._lists = "axis" in understands, "lists" in understands
         return answer
 
     def _send_block(self, block: Record, payload: bytes, seconds: float) -> Answer:
         # Blocks go in order, one at a time: nothing below this one will come again, and the server may know it.
         path = f"/api/v1/runs/{self.run}/blocks?floor={block.seq}"
+        if not self._vectors:
+            payload = without_axes(payload)
+        return self._transport.exchange(Request("POST", path, payload, MEDIA_TYPE), seconds)
+
+    def _send_batch(self, blocks: Sequence[Record], seconds: float) -> Answer:
+        path = f"/api/v1/runs/{self.run}/blocks?floor={blocks[0].seq}"
+        payload = pack_list([block.payload for block in blocks])
         return self._transport.exchange(Request("POST", path, payload, MEDIA_TYPE), seconds)
 
     def _send_close(self, close: bytes, seconds: float) -> Answer:
@@ -166,6 +202,8 @@ class Courier:
         if answer.body.get("error") == "UnknownRun" and self._may_reopen(block):
             self._opening = self._open  # a server that never heard of the run, or lost it
             return Found.SENT
+        if status == 410 and answer.body.get("error") == "RunDeleted":
+            return self._unwanted(block)
         if status == 409 and block is not None and answer.body.get("error") == "UnknownFrame":
             whole = with_all_frames(block.payload, self._frames)
             answer = self._send_block(block, whole, REQUEST_SECONDS)
@@ -177,6 +215,17 @@ class Courier:
         if block is not None and status in (413, 422):
             return self._refuse(block, answer)
         return self._later(answer)
+
+    def _settle_batch(self, answer: Answer, blocks: Sequence[Record]) -> Found | Wait:
+        self.answered = True
+        if answer.status == 200 and "ack" in answer.body:
+            for block in blocks[:-1]:
+                self._count(block)
+            return self._sent(answer, blocks[-1])
+        if answer.status in (429, 503) or answer.status >= 500:
+            return self._later(answer)
+        self._singly = blocks[-1].seq  # one of them is bad, or all are: each is answered for itself
+        return Found.SENT
 
     def _may_reopen(self, block: Record | None) -> bool:
         seq = block.seq if block is not None else self.delivered + 1
@@ -192,8 +241,7 @@ class Courier:
             log.info("foreshock: the server answers again; what waited is being delivered")
         if block is not None:
             self._forget(block)
-            self.blocks += 1
-            self.readings += block.readings
+            self._count(block)
             self._on_answer(answer.body)
             pause = answer.body.get("retry_after")
             if isinstance(pause, (int, float)) and pause > 0:
@@ -202,8 +250,31 @@ class Courier:
                 )
         return Found.SENT
 
+    def _unwanted(self, block: Record | None) -> Found:
+        """Somebody deleted the run: nothing of it is kept any more, neither there nor, filling the disk, here."""
+        self.gone = True
+        self._say(
+            ("gone", self.run),
+            "run %s was deleted at the server. Training goes on; from here on its readings are kept nowhere",
+            self.run,
+        )
+        if block is not None and self._opening is None:
+            self._forget(block)
+        elif self._opening is not None:
+            self._opening = None
+        else:
+            self.closed = True
+        return Found.SENT
+
+    def _count(self, block: Record) -> None:
+        self.blocks += 1
+        self.readings += block.readings
+
     def _forget(self, block: Record) -> None:
-        self._waiting.popleft()
+        """Done with this block, and with the blocks before it that went along."""
+        while (record := self._waiting.popleft()) is not block:
+            if record.kind is Kind.FRAMES:
+                self._frames.update(unpack_frames(record.payload))
         self.delivered = block.seq
         self._source.acknowledge(block.seq)
 
@@ -231,7 +302,12 @@ class Courier:
                 wait, f"the server answers {status} ({said})", asked=answer.retry_after is not None
             )
         if status in (401, 403):
-            reason = f"the server wants another key ({status}, {said}): set FORESHOCK_API_KEY"
+            wants = "wants another key" if status == 401 else "does not let this key do that"
+            reason = (
+                f"the server {wants} ({status}, {said}): set FORESHOCK_API_KEY to a key with the scope ingest for the"
+                " project of this run (whoever runs the server makes one with `foreshock keys create`); a run that has"
+                " begun keeps its key, so start it again, or run `foreshock sync` with the new one"
+            )
         else:
             reason = (
                 f"the server answers {status} ({said}): is FORESHOCK_URL the address of a Foreshock server?"

@@ -85,7 +85,15 @@ def ship(
         left = _left(folder, courier.delivered, abandoned) if stuck else 0
         if abandoned and not stuck:
             _account_for(source, run, transport)
-        note = stuck or ("" if courier.closed else "ended without finish" if abandoned else "still running")
+        note = stuck or (
+            "deleted at the server"
+            if courier.gone
+            else ""
+            if courier.closed
+            else "ended without finish"
+            if abandoned
+            else "still running"
+        )
         if (abandoned or courier.closed) and not stuck:
             try:
                 folder.discard()

@@ -67,11 +67,13 @@ class HttpTransport:
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
         self._manager = _manager(self._url)
+        # On this machine the bytes cost less than squeezing them: a block of noisy floats loses 5 % in 1.7 ms.
+        self._compresses = not _is_local(self._url)
 
     def exchange(self, request: Request, seconds: float = REQUEST_SECONDS) -> Answer:
         headers = {**self._headers, "Content-Type": request.media_type}
         body = request.body
-        if len(body) > GZIP_ABOVE:
+        if self._compresses and len(body) > GZIP_ABOVE:
             body = gzip.compress(body, compresslevel=1)
             headers["Content-Encoding"] = "gzip"
         try:
@@ -132,13 +134,17 @@ def _sentence(error: BaseException) -> str:
     return _sentence(inner) if inner is not None else f"{type(error).__name__}: {error}"
 
 
+def _is_local(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
 def _manager(url: str) -> urllib3.PoolManager:
     parts = urlsplit(url)
     host = parts.hostname or ""
     proxies = urllib.request.getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
-    local = host in ("localhost", "::1") or host.startswith("127.")
-    if proxy and not local and not urllib.request.proxy_bypass(host):
+    if proxy and not _is_local(url) and not urllib.request.proxy_bypass(host):
         manager: urllib3.PoolManager = urllib3.ProxyManager(proxy, num_pools=1, maxsize=1)
     else:
         manager = urllib3.PoolManager(num_pools=1, maxsize=1)

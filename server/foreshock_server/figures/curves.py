@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from foreshock_server.figures.scene import Curve, SeriesInfo
 from foreshock_server.query.downsample import thin
+from foreshock_server.store.columns import Columns
 
 POINTS = 2000  # per curve: about what a wide screen can show
 DENSE = 150  # readings from which on their medians are drawn over them: noise must not hide the course
@@ -23,8 +24,12 @@ def curve(
     values: NDArray[np.float64],
     attempts: NDArray[np.int32] | None = None,
     points: int = POINTS,
+    means: Columns | None = None,
 ) -> Curve:
-    """Readings in the order of (attempt, arrival) -> what is drawn of them; points=0 keeps them all."""
+    """Readings in the order of (attempt, arrival) -> what is drawn of them; points=0 keeps them all.
+
+    `means`: the course of a series of which only extremes are there, by (attempt, step).
+    """
     attempts = np.ones(len(steps), np.int32) if attempts is None else attempts
     order = np.lexsort((steps, attempts))  # stable: writers of one attempt are woven into one line
     steps, values, attempts = steps[order], values[order], attempts[order]
@@ -41,6 +46,11 @@ def curve(
     # Powers of two, so that the medians of a live run do not shift at every update.
     block = 2 ** math.ceil(math.log2(max(total / COURSE, 1)))
     medians = [_medians(steps[part], values[part], block) for part in parts] if total > DENSE else []
+    if means is not None:
+        block = 2 ** math.ceil(math.log2(max(len(means) / COURSE, 1)))
+        borders = np.flatnonzero(np.diff(means.attempts)) + 1
+        lines = zip(np.split(means.steps, borders), np.split(means.values, borders), strict=True)
+        medians = [_medians(at, level, block) for at, level in lines if len(at)]
     return Curve(
         info,
         *_join([(steps[keep], values[keep]) for keep in kept]),

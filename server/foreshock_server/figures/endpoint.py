@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -29,4 +30,12 @@ def get_figure(
 ) -> Response:
     """One figure as Plotly JSON: `plotly.io.from_json` reads it, `Plotly.react` draws it."""
     figure = drawing.drawn(session, request.app.state.rules, run, name, theme, key or [])
-    return Response(figure.to_json(), media_type="application/json")
+    return Response(_harmless(figure.to_json()), media_type="application/json")
+
+
+# Plotly reads tags in names and hover texts, links included, and series are named by whoever sends them. These two are ours.
+_TAG = re.compile(r"(?:<|\\u003c)(?!(?:/|\\u002f)?(?:extra|br)(?:>|\\u003e))", re.IGNORECASE)
+
+
+def _harmless(figure: str) -> str:
+    return _TAG.sub("&lt;", figure)

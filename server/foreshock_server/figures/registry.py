@@ -29,6 +29,11 @@ class Panel:
     height: Callable[[int], int] = lambda _series: 300  # pixels, from the number of series
     wide: bool = False  # takes the whole width of the page
     whole: bool = False  # wants every reading: it adds up or bins them itself
+    vectors: bool = False  # drawn from vectors, every other one from numbers
+
+    def chosen(self, series: Sequence[SeriesInfo]) -> Sequence[SeriesInfo]:
+        """Those of a run's series that it is drawn from."""
+        return self.choose([info for info in series if (info.axis is not None) == self.vectors])
 
     def place(self) -> tuple[int, str, int, str]:
         """Where it stands when nothing is wrong."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from foreshock_server.figures import marks
 from foreshock_server.figures.registry import panel
 from foreshock_server.figures.scene import Curve, Scene, SeriesInfo, merged
-from foreshock_server.figures.style import colours, empty
+from foreshock_server.figures.style import COLORBAR, colours, empty
 
 MOST_LINES = 6
 COLUMNS = 240  # of the map; more than a phone shows, fewer than a screen has pixels
@@ -69,7 +69,7 @@ def effective_rank_map(scene: Scene) -> go.Figure:
     figure.add_trace(
         go.Heatmap(
             x=(edges[:-1] + edges[1:]) / 2, y=names, z=z, zmin=0, zmax=1.2, colorscale="Cividis",
-            colorbar={"thickness": 8, "len": 0.9, "tickformat": ".0%", "tickfont": {"size": 10}, "outlinewidth": 0},
+            colorbar={**COLORBAR, "tickformat": ".0%"},
             hovertemplate="%{y}, step %{x:.0f}: %{z:.0%} of its start<extra></extra>",
         )
     )  # fmt: skip

@@ -27,6 +27,7 @@ class SeriesInfo:
     nonfinite: int = 0
     points: int = 0
     last: float | str | None = None  # "NaN", "Infinity", "-Infinity" for a last reading that is not finite
+    axis: Mapping[str, Any] | None = None  # of a vector: what its entries are
 
     def short(self, *without: str) -> str:
         """Its labels in words, for a legend: the place first, then `name=value` of the others."""
@@ -44,8 +45,23 @@ def names(infos: Sequence[SeriesInfo]) -> list[str]:
 
 
 @dataclass(frozen=True)
+class EntryMap:
+    """A vector as it is drawn: E entries over C stretches of steps, and its latest reading."""
+
+    axis: str
+    names: tuple[str, ...]
+    edges: NDArray[np.float64]  # [C + 1], on the step axis
+    means: NDArray[np.float64]  # [E, C]; NaN where an entry has no finite reading
+    last: NDArray[np.float64]  # [E]
+    last_step: int | None
+
+
+@dataclass(frozen=True)
 class Curve:
-    """One series as it is drawn: a NaN among `values` breaks the line, and says nothing about the reading."""
+    """One series as it is drawn: a NaN among `values` breaks the line, and says nothing about the reading.
+
+    Of a vector the line is the mean of its entries, and `entries` has them all.
+    """
 
     info: SeriesInfo
     steps: NDArray[np.int64]
@@ -56,6 +72,7 @@ class Curve:
         np.int64
     ]  # medians of consecutive readings, broken like the line; empty for a short series
     course_values: NDArray[np.float64]
+    entries: EntryMap | None = None
 
     @property
     def finite(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -9,6 +9,7 @@ from foreshock_server.figures.policy import right_axis
 from foreshock_server.figures.registry import panel
 from foreshock_server.figures.scene import Curve, Scene
 from foreshock_server.figures.style import colours, empty
+from foreshock_server.laws.reading import REWARDS
 
 
 @panel(
@@ -70,19 +71,16 @@ def kl(scene: Scene) -> go.Figure:
     return figure
 
 
-_REWARDS = ("reward_mean", "reward", "rewards", "train/reward", "mean_reward")
-
-
 @panel(
     "reward", "Reward and entropy", "RL signal", 5,
     "What the policy earns, and the entropy it pays with.",
-    needs=_REWARDS, also=("reward_std", "policy_entropy"),
+    needs=REWARDS, also=("reward_std", "policy_entropy"),
 )  # fmt: skip
 def reward(scene: Scene) -> go.Figure:
     """Mean reward with one standard deviation on the left; entropy, where there is one, on the right."""
     c = colours(scene.theme)
     figure = empty(scene.theme, unit="reward")
-    mean: Curve | None = next((curve for name in _REWARDS if (curve := scene.one(name))), None)
+    mean: Curve | None = next((curve for name in REWARDS if (curve := scene.one(name))), None)
     if mean:
         marks.line(figure, mean, "mean reward", colour=c.series[2], width=2.25)
     spread = scene.one("reward_std")

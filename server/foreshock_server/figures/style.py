@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,10 @@ THEMES = ("light", "dark", "none")
 # Lines differ in dash as well as in colour, points in symbol: neither print nor eyes need to tell colours apart.
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
+
+# Of maps:
+COLORBAR: dict[str, Any] = {"thickness": 8, "len": 0.9, "tickfont": {"size": 10}, "outlinewidth": 0}
+MOST_NAMES = 40  # beside the rows
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,19 @@ def empty(theme: str, *, unit: str = "", height: int | None = None) -> go.Figure
     if unit:
         figure.add_annotation(unit_note(unit))
     return figure
+
+
+def named_rows(figure: go.Figure, names: Sequence[str]) -> None:
+    """Row 0 on top, with as many names beside the rows as can be read."""
+    every = max(1, math.ceil(len(names) / MOST_NAMES))
+    figure.update_yaxes(
+        automargin=True,
+        showgrid=False,
+        autorange="reversed",
+        tickvals=list(range(len(names)))[::every],
+        ticktext=names[::every],
+        tickfont={"size": 10},
+    )
 
 
 def unit_note(unit: str, *, side: str = "left", y: float = 1.0, colour: str | None = None) -> dict[str, Any]:

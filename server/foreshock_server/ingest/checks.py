@@ -7,10 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from foreshock_server.deps import NOT_PLAIN
 from foreshock_server.errors import MalformedBlock
 
 _TEXTS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_UNPRINTABLE = re.compile(f"[{NOT_PLAIN}\\ud800-\\udfff]")
 
 
 def mapping(data: object, field: str) -> Mapping[str, Any]:
@@ -30,7 +31,10 @@ def text(data: object, field: str, longest: int) -> str:
     if len(data) > longest:
         raise bad(field, f"has {len(data)} characters; {longest} is the most")
     if _UNPRINTABLE.search(data):
-        raise bad(field, "holds a control character or half a surrogate pair; write printable text")
+        raise bad(
+            field,
+            "holds a control character, one that turns the direction of text, or half a surrogate pair; write printable text",
+        )
     return data
 
 

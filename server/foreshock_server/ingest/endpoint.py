@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from foreshock_server.ingest import decode, schema, service
+from foreshock_server.deps import PLAIN, WHOLE, Asking
+from foreshock_server.ingest import described, schema
 from foreshock_server.store import runs
 from foreshock_server.store.numbers import storable
 
@@ -23,80 +25,89 @@ RunId = Annotated[
         description="1 to 64 of A-Z a-z 0-9 . _ -",
     ),
 ]
-_PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
+UNDERSTANDS = ["axis", "lists"]  # what the contract has gained since its first version
+
+
+def _names(schema: dict[str, Any]) -> None:
+    """Keys with a pattern: pydantic writes patternProperties, which would allow any other key too."""
+    [(pattern, values)] = schema.pop("patternProperties").items()
+    schema["propertyNames"] = {"pattern": pattern, "minLength": 1, "maxLength": 64}
+    schema["additionalProperties"] = values
 
 
 class Opening(BaseModel):
     """What the SDK says about a run when it begins."""
 
-    model_config = ConfigDict(allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False, strict=True)
 
-    project: str = Field(min_length=1, max_length=200, pattern=_PRINTABLE)
-    name: str = Field(default="", max_length=200, pattern=_PRINTABLE)
+    project: str = Field(min_length=1, max_length=200, pattern=PLAIN)
+    name: str = Field(default="", max_length=200, pattern=PLAIN)
     config: dict[str, Any] = Field(default_factory=dict)
-    started_at: float = Field(ge=0, description="seconds since 1970, UTC")
-    attempt: int = Field(ge=1, le=2**31)
-    writer: str = Field(min_length=1, max_length=64, pattern=_PRINTABLE)
+    started_at: float = Field(ge=0, le=schema.FURTHEST, description="seconds since 1970, UTC")
+    attempt: Annotated[int, Field(ge=1, le=2**31, strict=False), WHOLE]
+    writer: str = Field(min_length=1, max_length=64, pattern=PLAIN)
     info: dict[str, Any] = Field(default_factory=dict)
 
 
 class Closing(BaseModel):
     """What the SDK says about an attempt when it ends."""
 
-    model_config = ConfigDict(allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False, strict=True)
 
     state: str = Field(pattern="^(finished|failed)$")
-    at: float = Field(ge=0, description="seconds since 1970, UTC")
+    at: float = Field(ge=0, le=schema.FURTHEST, description="seconds since 1970, UTC")
     last_seq: dict[
-        Annotated[str, Field(min_length=1, max_length=64, pattern=_PRINTABLE)],
-        Annotated[int, Field(ge=0, le=2**53)],
-    ] = Field(default_factory=dict, max_length=100_000)
-
-
-async def _body(request: Request) -> bytes:
-    return await request.body()  # bounded for every route by app.py
+        Annotated[str, Field(min_length=1, max_length=64, pattern=PLAIN)],
+        Annotated[int, Field(ge=0, le=2**53, strict=False), WHOLE],
+    ] = Field(default_factory=dict, max_length=100_000, json_schema_extra=_names)
 
 
 @router.put("/runs/{run}")
-def open_run(request: Request, run: RunId, opening: Opening) -> dict[str, Any]:
+def open_run(request: Request, access: Asking, run: RunId, opening: Opening) -> dict[str, Any]:
     """Open a run, or the next attempt of it. Idempotent."""
     state = request.app.state
+    access.must_own(
+        opening.project,
+        f"This key is for the project {access.project!r} alone; open the run there, or use a key for {opening.project!r}.",
+    )
     with state.database.writing() as session:
-        runs.open_run(
+        row = runs.open_run(
             session,
             run,
             project=opening.project,
             name=opening.name,
-            config=storable(opening.config),
+            config=storable(opening.config, "config"),
             attempt=opening.attempt,
             writer=opening.writer,
-            info=storable(opening.info),
+            info=storable(opening.info, "info"),
             started_at=opening.started_at,
             now=time.time(),
         )
+        access.must_own(row.project, "This run id is taken; open the run under another.")
     state.bus.publish(run)
-    return {"run": run, "attempt": opening.attempt, "url": f"{state.settings.page_url}/runs/{run}"}
+    return {
+        "run": run,
+        "attempt": opening.attempt,
+        "url": f"{state.settings.page_url}/runs/{run}",
+        "understands": UNDERSTANDS,
+    }
 
 
-@router.post("/runs/{run}/blocks")
-def post_block(
+@router.post("/runs/{run}/blocks", response_model=dict[str, Any], openapi_extra=described.REQUEST)
+async def post_block(
     request: Request,
     run: RunId,
-    body: Annotated[bytes, Depends(_body)],
     floor: Annotated[int, Query(ge=1, le=2**53, description="no seq below it will be sent again")] = 1,
-) -> dict[str, Any]:
-    """Store a block once; the answer carries the acknowledgement and the alerts that fire now."""
-    state = request.app.state
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    encoding = request.headers.get("content-encoding", "").strip().lower()
-    plain = decode.decompress(body, encoding, state.settings.max_block_bytes)
-    parsed = decode.parse(plain, media_type)
-    block = schema.block(parsed, binary=media_type == decode.MSGPACK)
-    with state.database.writing() as session:
-        receipt = service.store(session, run, block, floor=floor, now=time.time())
-    if receipt.stored:
-        state.bus.publish(run)
-    return {"ack": receipt.ack, "actions": [], "alerts": receipt.alerts, "retry_after": None}
+) -> Response:
+    """Store a block, or a list of some of one writer, once; the answer carries the acknowledgement and the alerts that fire now."""
+    stored = await request.app.state.receiver.receive(request, run, floor)
+    answer = {
+        "ack": stored.ack,
+        "actions": [],
+        "alerts": stored.alerts,
+        "retry_after": None,
+    }
+    return Response(json.dumps(answer), media_type="application/json")
 
 
 @router.post("/runs/{run}/attempts/{attempt}/finish")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,14 +24,21 @@ from foreshock_server.ingest.checks import (
     text,
     writer_name,
 )
+from foreshock_server.store.layout import size_of
 from foreshock_server.store.rows import DTYPES, RowGroup
-from foreshock_server.store.series import NewFrame, NewSeries
+from foreshock_server.store.series import NewFrame, NewSeries, key_of
 
+VERSIONS = (1,)  # of the contract, that this server understands
+MOST_BLOCKS = 64  # in one body
 WAYS = ("sum", "mean", "max", "min", "norm")  # how the values of several ranks become one
 LONGEST_KEY = 1000
 LONGEST_LABEL = 200
 MOST_SERIES_IN_FRAME = 4096
+MOST_COLUMNS_IN_FRAME = 4096  # a vector has one per entry
+LONGEST_TICK = 40
 MOST_GROUPS = 20_000
+FURTHEST = 60_000_000_000  # seconds from 1970, either way: what a calendar of four digits can show
+_WHOLE = re.compile(r"-?[0-9]{1,19}")
 _MOST = 2**53  # what every JSON reader can hold exactly
 
 
@@ -43,19 +50,19 @@ class IncomingRows:
     frame: int
     steps: NDArray[np.int64]
     times: NDArray[np.float64]
-    values: bytes | list[Any]
+    values: bytes | NDArray[np.float64]  # as msgpack or JSON had them
     absent: bytes | list[Any] | None
 
-    def group(self, series: int, dtype: str) -> RowGroup:
-        """The row group, now that its frame is known to have this many series of this dtype."""
-        size = len(self.steps) * series
-        shape = (len(self.steps), series)
+    def group(self, columns: int, dtype: str) -> RowGroup:
+        """The row group, now that its frame is known to have this many columns of this dtype."""
+        size = len(self.steps) * columns
+        shape = (len(self.steps), columns)
         if isinstance(self.values, bytes):
             want = size * DTYPES[dtype].itemsize
             if len(self.values) != want:
                 raise bad(
                     f"{self.field}.values",
-                    f"has {len(self.values)} bytes; {len(self.steps)} steps of the {series} {dtype} series "
+                    f"has {len(self.values)} bytes; {len(self.steps)} steps of the {columns} {dtype} values "
                     f"of frame {self.frame} are {want} bytes",
                 )
             values = np.frombuffer(self.values, DTYPES[dtype])
@@ -63,12 +70,11 @@ class IncomingRows:
             if len(self.values) != size:
                 raise bad(
                     f"{self.field}.values",
-                    f"has {len(self.values)} numbers; {len(self.steps)} steps of the {series} series "
+                    f"has {len(self.values)} numbers; {len(self.steps)} steps of the {columns} values "
                     f"of frame {self.frame} are {size}",
                 )
-            numbers = [reading(one, f"{self.field}.values[{i}]") for i, one in enumerate(self.values)]
             with np.errstate(over="ignore"):  # beyond float32 is Infinity there, as it would be on the device
-                values = np.array(numbers, np.float64).astype(DTYPES[dtype])
+                values = self.values.astype(DTYPES[dtype])
         absent = self._absent(size)
         return RowGroup(
             self.frame,
@@ -111,12 +117,29 @@ class IncomingBlock:
     cost: dict[str, float]
 
 
+def blocks(data: object, *, binary: bool) -> list[IncomingBlock]:
+    """The blocks in a parsed body, which is one block or a list of some of one writer."""
+    if not isinstance(data, list):
+        return [block(data, binary=binary)]
+    if not data:
+        raise bad("", "is an empty list; send at least one block")
+    found = [block(one, binary=binary) for one in listed(data, "", MOST_BLOCKS)]
+    if len({(one.attempt, one.writer) for one in found}) > 1:
+        raise bad(
+            "writer", "differs between the blocks of one body; send those of one writer and attempt together"
+        )
+    return found
+
+
 def block(data: object, *, binary: bool) -> IncomingBlock:
     """The block in a parsed body; `binary` when arrays are bytes (msgpack) rather than lists (JSON)."""
     body = mapping(data, "")
     version = integer(need(body, "v", ""), "v", 0, _MOST)
-    if version != 1:
-        raise bad("v", f"is {version}; this server understands version 1 of the contract")
+    if version not in VERSIONS:
+        raise bad(
+            "v",
+            f"is {version}; this server understands version {', '.join(map(str, VERSIONS))} of the contract",
+        )
     return IncomingBlock(
         attempt=integer(need(body, "attempt", ""), "attempt", 1, 2**31),
         writer=writer_name(need(body, "writer", ""), "writer"),
@@ -148,6 +171,13 @@ def _frames(data: object) -> list[NewFrame]:
         series = [_series(entry, f"{field}.series[{j}]") for j, entry in enumerate(entries)]
         if not series:
             raise bad(f"{field}.series", "is empty; a frame has at least one series")
+        columns = sum(size_of(entry.axis) or 1 for entry in series)
+        if columns > MOST_COLUMNS_IN_FRAME:
+            raise bad(
+                f"{field}.series",
+                f"has {columns:,} values a step, the entries of its vectors counted; "
+                f"{MOST_COLUMNS_IN_FRAME:,} is the most, put some into another frame",
+            )
         dtypes = sorted({entry.dtype for entry in series})
         if len(dtypes) > 1:
             raise bad(f"{field}.series", "mixes f32 and f64; put them into two frames")
@@ -164,7 +194,7 @@ def _series(data: object, field: str) -> NewSeries:
         for name, value in small(body.get("labels"), f"{field}.labels").items()
     }
     dtype = need(body, "dtype", field)
-    if dtype not in DTYPES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise bad(f"{field}.dtype", f'is {shown(dtype)}; write "f32" or "f64"')
     key = text(need(body, "key", field), f"{field}.key", LONGEST_KEY)
     if not key:
@@ -177,8 +207,10 @@ def _series(data: object, field: str) -> NewSeries:
         raise bad(
             f"{field}.place", f"is {place!r} and the label place {labels.get('place')!r}; write the same"
         )
-    if key != _key(statistic, labels):
-        raise bad(f"{field}.key", f"is {key!r}; its statistic and labels make it {_key(statistic, labels)!r}")
+    if key != key_of(statistic, labels):
+        raise bad(
+            f"{field}.key", f"is {key!r}; its statistic and labels make it {key_of(statistic, labels)!r}"
+        )
     return NewSeries(
         key=key,
         statistic=statistic,
@@ -188,13 +220,8 @@ def _series(data: object, field: str) -> NewSeries:
         unit=text(body.get("unit", ""), f"{field}.unit", 40),
         dtype=dtype,
         about=_about(body.get("about"), f"{field}.about"),
+        axis=_axis(body.get("axis"), f"{field}.axis"),
     )
-
-
-def _key(statistic: str, labels: Mapping[str, str]) -> str:
-    if not labels:
-        return statistic
-    return f"{statistic}{{{','.join(f'{name}={value}' for name, value in sorted(labels.items()))}}}"
 
 
 def _about(data: object, field: str) -> dict[str, Any]:
@@ -215,6 +242,35 @@ def _about(data: object, field: str) -> dict[str, Any]:
     return about
 
 
+def _axis(data: object, field: str) -> dict[str, Any] | None:
+    """What the entries of a vector are; None for a number."""
+    if data is None:
+        return None
+    body = mapping(data, field)
+    name = text(need(body, "name", field), f"{field}.name", LONGEST_TICK)
+    if not name:
+        raise bad(f"{field}.name", "is empty; write what an entry is, such as head")
+    size = integer(need(body, "size", field), f"{field}.size", 1, MOST_COLUMNS_IN_FRAME)
+    axis: dict[str, Any] = {"name": name, "size": size}
+    if body.get("ticks") is not None:
+        ticks = listed(body["ticks"], f"{field}.ticks", MOST_COLUMNS_IN_FRAME)
+        if len(ticks) != size:
+            raise bad(
+                f"{field}.ticks", f"has {len(ticks)} entries and size is {size}; write one for each entry"
+            )
+        axis["ticks"] = [_tick(one, f"{field}.ticks[{i}]") for i, one in enumerate(ticks)]
+    return axis
+
+
+def _tick(data: object, field: str) -> str | float:
+    if isinstance(data, str):
+        return text(data, field, LONGEST_TICK)
+    number = reading(data, field)
+    if not math.isfinite(number):
+        raise bad(field, "is not finite; write a finite number or a text")
+    return number
+
+
 def _rows(data: object, field: str, binary: bool) -> IncomingRows:
     body = mapping(data, field)
     steps = _array(need(body, "steps", field), f"{field}.steps", "<i8", binary)
@@ -225,10 +281,12 @@ def _rows(data: object, field: str, binary: bool) -> IncomingRows:
         raise bad(f"{field}.times", f"has {len(times)} entries and steps has {len(steps)}; they need as many")
     if np.any(steps[1:] < steps[:-1]):
         raise bad(f"{field}.steps", "goes back; begin a new row group where the step does")
-    if np.any((steps > _MOST) | (steps < -_MOST)):
-        raise bad(f"{field}.steps", "passes 2**53; count steps from 0")
     if not np.isfinite(times).all():
         raise bad(f"{field}.times", "holds a value that is not finite; write seconds since 1970, UTC")
+    if np.any(np.abs(times) > FURTHEST):
+        raise bad(
+            f"{field}.times", "holds a time that is no date (milliseconds?); write seconds since 1970, UTC"
+        )
     values, absent = need(body, "values", field), body.get("absent")
     wanted = bytes if binary else list
     if not isinstance(values, wanted):
@@ -241,7 +299,16 @@ def _rows(data: object, field: str, binary: bool) -> IncomingRows:
             f"is {kind(absent)}; write {'a bitmap as bytes' if binary else 'a list of indices'}, or leave it out",
         )
     frame = integer(need(body, "frame", field), f"{field}.frame", 1, 2**31)
+    if not binary:  # at once: a list of numbers takes four times the room
+        values = np.array([reading(one, f"{field}.values[{i}]") for i, one in enumerate(values)], np.float64)
     return IncomingRows(field, frame, steps, times, values, absent)
+
+
+def _step(data: object, field: str) -> int:
+    """An integer of 64 bits; as a string where the writer's numbers hold no more than 53 of them."""
+    if isinstance(data, str) and _WHOLE.fullmatch(data):
+        data = int(data)
+    return integer(data, field, -(2**63), 2**63 - 1)
 
 
 def _array(data: object, field: str, dtype: str, binary: bool) -> NDArray[Any]:
@@ -254,5 +321,5 @@ def _array(data: object, field: str, dtype: str, binary: bool) -> NDArray[Any]:
     if not isinstance(data, list):
         raise bad(field, f"is {kind(data)}; write a list of numbers")
     if dtype == "<i8":
-        return np.array([integer(one, f"{field}[{i}]", -_MOST, _MOST) for i, one in enumerate(data)], dtype)
+        return np.array([_step(one, f"{field}[{i}]") for i, one in enumerate(data)], dtype)
     return np.array([reading(one, f"{field}[{i}]") for i, one in enumerate(data)], dtype)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from foreshock_server.models import Run, Series, Transition
+from foreshock_server.models import Delivery, Incident, Run, Series, Transition
+from foreshock_server.store.links import acknowledge_path
 
 Number = float | str | None  # a finite number, or "NaN", "Infinity", "-Infinity", or nothing known
 
-_TYPES = {"fired": "alert.fired", "escalated": "alert.escalated", "resolved": "alert.resolved"}
+_TYPES = {
+    "fired": "alert.fired",
+    "escalated": "alert.escalated",
+    "repeated": "alert.repeated",
+    "resolved": "alert.resolved",
+}
+_NAMED = 5  # other rules
 _NON_FINITE = ("NaN", "Infinity", "-Infinity")
 
 
@@ -86,14 +95,33 @@ class AlertFacts:
 
 
 @dataclass(frozen=True)
+class IncidentFacts:
+    """What the alert is part of."""
+
+    number: int  # within the run
+    family: str
+    rules: tuple[str, ...]  # all that had a part so far
+    acknowledge: str | None = None  # a link that needs no key; its page has a button
+
+
+@dataclass(frozen=True)
 class Message:
     """What a channel sends: one change of one alert, or a test."""
 
-    type: str  # alert.fired | alert.escalated | alert.resolved | channel.test
+    type: str  # alert.fired | alert.escalated | alert.repeated | alert.resolved | alert.digest | channel.test
     at: str  # ISO 8601, UTC: time of the reading
     link: str
     run: RunFacts
     alert: AlertFacts
+    incident: IncidentFacts | None = None
+    parts: tuple[Message, ...] = ()  # of a digest: what it stands for
+
+    @property
+    def thread(self) -> str:
+        """The same for all that is said about one incident, so that a receiver can pair it."""
+        what = self.alert.rule if self.incident is None else self.incident.number
+        about = json.dumps([self.run.id, what, self.at if self.type == "channel.test" else None])
+        return "foreshock-" + hashlib.sha256(about.encode()).hexdigest()[:32]
 
     def payload(self) -> dict[str, Any]:
         """The body of a webhook: standard JSON, non-finite numbers as strings."""
@@ -103,6 +131,8 @@ class Message:
             "link": self.link,
             "run": asdict(self.run),
             "alert": self.alert.payload(),
+            "incident": None if self.incident is None else asdict(self.incident),
+            **({"parts": [one.payload() for one in self.parts]} if self.parts else {}),
         }
 
 
@@ -112,13 +142,17 @@ def message_of(
     series: Series | None,
     page_url: str,
     runbook: Mapping[str, Any] | None = None,
+    incident: Incident | None = None,
+    delivery: Delivery | None = None,
 ) -> Message:
-    """The message about this transition. `runbook` is the rule's, where the transition does not carry its own."""
+    """The message about this transition. `runbook` is the rule's, where the transition does not carry its own; `incident` and
+    `delivery` are what it is part of and what it is sent for, where they are known."""
+    kind = transition.kind if delivery is None else delivery.kind
     detail = transition.detail
     value, level, baseline = (number(detail.get(name)) for name in ("value", "level", "baseline"))
     url = f"{page_url}/runs/{transition.run_id}"
     return Message(
-        type=_TYPES.get(transition.kind, f"alert.{transition.kind}"),
+        type=_TYPES.get(kind, f"alert.{kind}"),
         at=iso(transition.at),
         link=url,
         run=RunFacts(
@@ -148,10 +182,11 @@ def message_of(
             share_of_baseline=share(value if level is None else level, baseline),
             forecast=_forecast(detail.get("forecast")),
             also_at=_count(detail.get("also_at")),
-            message=text(detail.get("message")),
+            message=_sentence(transition, incident, delivery),
             reason=text(detail.get("reason")),
             runbook=_runbook(detail.get("runbook") or runbook),
         ),
+        incident=_incident(incident, delivery, page_url),
     )
 
 
@@ -202,6 +237,37 @@ def share(value: Number, baseline: Number) -> Number:
 def text(value: object) -> str | None:
     """A non-empty string, or nothing."""
     return value.strip() or None if isinstance(value, str) else None
+
+
+def _sentence(transition: Transition, incident: Incident | None, delivery: Delivery | None) -> str | None:
+    """What the rule said, and what the incident adds: for how long it goes on, which other rules had a part."""
+    parts = [text(transition.detail.get("message"))]
+    if incident is not None and delivery is not None:
+        if delivery.kind == "repeated" and incident.told_at is not None:
+            waited = duration(delivery.created_at - incident.told_at)
+            parts.insert(0, f"Still firing after {waited}, and nobody acknowledged it.")
+        others = [rule for rule in incident.rules if rule != transition.rule]
+        if others:
+            more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+            parts.append(f"Also in this incident: {', '.join(others[:_NAMED])}{more}.")
+    return " ".join(filter(None, parts)) or None
+
+
+def duration(seconds: float) -> str:
+    """Whole minutes, hours or days, as people say it."""
+    for size, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= 2 * size or (seconds >= size and name != "minute"):
+            count = round(seconds / size)
+            return f"{count} {name}" + ("s" if count > 1 else "")
+    return "a minute"
+
+
+def _incident(incident: Incident | None, delivery: Delivery | None, page_url: str) -> IncidentFacts | None:
+    if incident is None or delivery is None:
+        return None
+    open_to_all = bool(incident.secret) and delivery.kind != "resolved"
+    link = page_url + acknowledge_path(incident, delivery.created_at) if open_to_all else None
+    return IncidentFacts(incident.number, incident.family, tuple(incident.rules), link)
 
 
 def _forecast(value: object) -> Mapping[str, Number] | None:

@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable
 
 from foreshock_server.errors import Invalid
+from foreshock_server.notify.channel import Answer
 from foreshock_server.notify.message import Message
-from foreshock_server.notify.post import DEADLINE, post
+from foreshock_server.notify.post import post
+from foreshock_server.notify.reach import Way
 
 _PREFIX = "whsec_"
 _LEAST, _MOST = 24, 64  # bytes of a key, as the specification recommends
@@ -22,15 +24,13 @@ _LEAST, _MOST = 24, 64  # bytes of a key, as the specification recommends
 class Webhook:
     """Any receiver that speaks HTTP. A receiver recognises a repeated message by its `webhook-id`."""
 
-    def __init__(
-        self, url: str, secret: str, deadline: float = DEADLINE, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, url: str, secret: str, way: Way, clock: Callable[[], float] = time.time) -> None:
         self._url = url
         self._key = key_of(secret)
-        self._deadline = deadline
+        self._way = way
         self._clock = clock
 
-    def send(self, message: Message, delivery_id: str) -> None:
+    def send(self, message: Message, delivery_id: str) -> Answer:
         """One signed POST; the timestamp is that of this try, since receivers refuse old ones."""
         body = json.dumps(message.payload(), allow_nan=False, ensure_ascii=False).encode()
         timestamp = int(self._clock())
@@ -41,7 +41,7 @@ class Webhook:
             "webhook-timestamp": str(timestamp),
             "webhook-signature": signature(self._key, delivery_id, timestamp, body),
         }
-        post(self._url, body, headers, self._deadline)
+        return post(self._url, body, headers, self._way)
 
 
 def signature(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:

@@ -13,16 +13,23 @@ from typing import Any
 from foreshock_server import models
 from foreshock_server.bus import Bus
 from foreshock_server.db import Database
-from foreshock_server.notify.channel import Channel, NotDelivered
-from foreshock_server.notify.kinds import open_channel
-from foreshock_server.notify.message import message_of
+from foreshock_server.notify.channel import Answer, Channel, NotDelivered
+from foreshock_server.notify.digest import digest_of
+from foreshock_server.notify.kinds import open_channel as open_way
+from foreshock_server.notify.kinds import way_of
+from foreshock_server.notify.message import Message, message_of
 from foreshock_server.settings import Settings
-from foreshock_server.store import outbox
+from foreshock_server.store import digests, outbox
+from foreshock_server.telemetry import of_run
 
 log = logging.getLogger(__name__)
 
 SENDERS = 8  # threads; with PER_CHANNEL sends to one channel, three slow receivers leave room for a fourth
 _LOOK_AGAIN = 0.25  # seconds between looks for new work while a slow send is in course
+
+
+class NotSent(NotDelivered):
+    """Nothing was sent, so the channel did not fail."""
 
 
 class Deliverer:
@@ -35,7 +42,7 @@ class Deliverer:
         bus: Bus,
         *,
         runbook_of: Callable[[str], Mapping[str, Any] | None] = lambda _rule: None,
-        open_channel: Callable[[models.Channel], Channel] = open_channel,
+        open_channel: Callable[[models.Channel], Channel] | None = None,
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -45,7 +52,7 @@ class Deliverer:
         self._runbook_of = (
             runbook_of  # rule id -> what to tell people; the rules themselves are not ours to know
         )
-        self._open = open_channel
+        self._open = open_channel or (lambda row: open_way(row, way_of(row, settings)))
         self._clock = clock
         self._chance = chance
         self._pool = ThreadPoolExecutor(SENDERS, thread_name_prefix="foreshock-deliver")
@@ -90,10 +97,17 @@ class Deliverer:
         with self._database.writing() as session:
             return outbox.parcels(session, outbox.claim(session, now, limit=room))
 
+    @of_run(lambda parcel: parcel.delivery.run_id)
     def _deliver(self, parcel: outbox.Parcel) -> None:
         delivery = parcel.delivery
+        began, clock = self._clock(), time.monotonic()
+
+        def tried(answer: Answer | None) -> outbox.Try:
+            told = answer or Answer()
+            return outbox.Try(began, round(time.monotonic() - clock, 3), told.status, told.said)
+
         try:
-            self._send(parcel)
+            answer = self._send(parcel)
         except NotDelivered as problem:
             with self._database.writing() as session:
                 final = outbox.failed(
@@ -105,6 +119,8 @@ class Deliverer:
                     permanent=problem.permanent,
                     refused=problem.refused,
                     chance=self._chance(),
+                    tried=tried(problem.answer),
+                    of_channel=not isinstance(problem, NotSent),
                 )
             log.log(
                 logging.ERROR if final else logging.WARNING,
@@ -119,20 +135,19 @@ class Deliverer:
             )
         else:
             with self._database.writing() as session:
-                outbox.delivered(session, delivery, self._clock())
+                outbox.delivered(session, delivery, self._clock(), tried(answer))
         self._bus.publish(delivery.run_id)
 
-    def _send(self, parcel: outbox.Parcel) -> None:
+    def _send(self, parcel: outbox.Parcel) -> Answer:
         if parcel.transition is None:
-            raise NotDelivered("the run was deleted before this was sent", permanent=True)
+            raise NotSent("the run was deleted before this was sent", permanent=True)
         if parcel.channel is None:
-            raise NotDelivered("the channel was deleted before this was sent", permanent=True)
+            raise NotSent("the channel was deleted before this was sent", permanent=True)
         if not parcel.channel.enabled:
-            raise NotDelivered("the channel was disabled before this was sent", permanent=True)
-        runbook = self._runbook_of(parcel.transition.rule)
-        message = message_of(parcel.transition, parcel.run, parcel.series, self._settings.page_url, runbook)
+            raise NotSent("the channel was disabled before this was sent", permanent=True)
+        message = self._message(parcel)
         try:
-            self._open(parcel.channel).send(message, parcel.delivery.id)
+            return self._open(parcel.channel).send(message, parcel.delivery.id)
         except NotDelivered:
             raise
         except Exception as error:  # a fault of ours in one channel must not stop the others, nor stay unseen
@@ -140,3 +155,23 @@ class Deliverer:
             raise NotDelivered(
                 f"a fault of Foreshock's ({type(error).__name__}); the server's log has it"
             ) from error
+
+    def _message(self, parcel: outbox.Parcel) -> Message:
+        if parcel.delivery.kind != digests.DIGEST:
+            return self._single(parcel)
+        with self._database.reading() as session:
+            parts = digests.parts(session, parcel.delivery.id)
+        told = [self._single(one) for one in parts if one.transition is not None]
+        return digest_of(told or [self._single(parcel)], self._settings.page_url)
+
+    def _single(self, parcel: outbox.Parcel) -> Message:
+        assert parcel.transition is not None  # noqa: S101 (whoever calls has looked)
+        return message_of(
+            parcel.transition,
+            parcel.run,
+            parcel.series,
+            self._settings.page_url,
+            self._runbook_of(parcel.transition.rule),
+            parcel.incident,
+            parcel.delivery,
+        )

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from foreshock_server.deps import Reading
+from foreshock_server.deps import Asking, Reading
 from foreshock_server.models import Alert, Run, Series, Transition
 from foreshock_server.rules.load import RuleSet
 from foreshock_server.store.runs import get_run
@@ -29,6 +29,7 @@ def get_alerts_of_run(request: Request, session: Reading, run: str) -> dict[str,
 def get_alerts(
     request: Request,
     session: Reading,
+    access: Asking,
     state: Annotated[Literal["firing", "pending"], Query(description="the state they are in")] = "firing",
     project: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
@@ -39,12 +40,13 @@ def get_alerts(
         select(Alert, Series, Run)
         .join(Series, (Series.run_id == Alert.run_id) & (Series.series_id == Alert.series_id))
         .join(Run, Run.id == Alert.run_id)
-        .where(Alert.state == state)
+        .where(Alert.state == state, Run.deleted_at.is_(None))
         .order_by(Alert.severity, Run.updated_at.desc(), Alert.since_step, Alert.rule, Alert.series_id)
         .limit(limit)
     )
-    if project is not None:
-        query = query.where(Run.project == project)
+    only = access.within(project)
+    if only is not None:
+        query = query.where(Run.project == only)
     return {
         "alerts": [
             {"run": run.id, "project": run.project, "name": run.name, **_alert(alert, series, {}, rules)}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from foreshock_server.deps import Reading
+from foreshock_server.deps import Asking, Reading
 from foreshock_server.errors import Invalid
 from foreshock_server.query import columns
 from foreshock_server.query.runs import (
@@ -19,36 +20,45 @@ from foreshock_server.query.runs import (
     series_json,
     statistics,
 )
+from foreshock_server.store.latest import list_series
 from foreshock_server.store.runs import RUNNING, get_run, list_runs, list_writers
-from foreshock_server.store.series import list_series
 
 router = APIRouter(tags=["query"])
 
-Step = Annotated[int | None, Query(ge=-(2**53), le=2**53)]
+_CURSOR = r"^[0-9]{1,15}(\.[0-9]{1,9})?~[A-Za-z0-9._-]{1,64}$"
+Step = Annotated[int | None, Query(ge=-(2**63), le=2**63 - 1)]
 
 
 @router.get("/projects")
-def get_projects(session: Reading) -> dict[str, Any]:
+def get_projects(session: Reading, access: Asking) -> dict[str, Any]:
     """Every project with the number of its runs."""
-    return {"projects": projects(session)}
+    return {"projects": projects(session, access.project)}
 
 
 @router.get("/runs")
 def get_runs(
     request: Request,
     session: Reading,
+    access: Asking,
     project: Annotated[str | None, Query(max_length=200)] = None,
     state: Literal["running", "finished", "failed", "silent"] | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
-    before: Annotated[str | None, Query(description="`next` of the page before", max_length=200)] = None,
+    before: Annotated[
+        str | None,
+        Query(
+            description="`next` of the page before",
+            max_length=200,
+            json_schema_extra={"pattern": _CURSOR},
+        ),
+    ] = None,
 ) -> dict[str, Any]:
     """Runs, the latest first. `next` is the value of `before` for the page that follows; null on the last one."""
     now, settings = time.time(), request.app.state.settings
     runs = list_runs(
         session,
-        project,
+        access.within(project),
         limit + 1,
-        _cursor(before) if before else None,
+        None if before is None else _cursor(before),
         state=RUNNING if state == SILENT else state,
         quiet_since=now - settings.silent_after if state in (RUNNING, SILENT) else None,
         quiet=state == SILENT,
@@ -87,12 +97,19 @@ def get_data(
     first: Step = None,
     last: Step = None,
     points: Annotated[int, Query(ge=0, le=1_000_000, description="about so many per series; 0: all")] = 2000,
+    entry: Annotated[
+        list[str] | None,
+        Query(max_length=4096, description="of vectors only these entries, by tick or number from 0"),
+    ] = None,
+    superseded: Annotated[bool, Query(description="also what a later attempt recorded anew")] = False,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
     """Readings of one or more series, thinned so that no extreme and no NaN is lost."""
     if first is not None and last is not None and first > last:
         raise Invalid(f"first={first} lies after last={last}; exchange them.", field="first")
-    revision, drawn = columns.columns(session, run, key, first, last, points)
+    revision, drawn = columns.columns(
+        session, run, key, first, last, points, entry or (), superseded=superseded
+    )
     if columns.ARROW in accept:
         return Response(
             columns.as_arrow(revision, drawn), media_type=columns.ARROW, headers={"Vary": "Accept"}
@@ -101,16 +118,13 @@ def get_data(
 
 
 @router.get("/statistics")
-def get_statistics(session: Reading) -> dict[str, Any]:
+def get_statistics(session: Reading, access: Asking) -> dict[str, Any]:
     """Every statistic that was ever recorded here, with its unit, range and source."""
-    return {"statistics": statistics(session)}
+    return {"statistics": statistics(session, access.project)}
 
 
 def _cursor(before: str) -> tuple[float, str]:
+    if re.fullmatch(_CURSOR, before) is None:
+        raise Invalid("`before` is not a cursor; pass the `next` of the page before.", field="before")
     at, _, run_id = before.partition("~")
-    try:
-        return float(at), run_id
-    except ValueError:
-        raise Invalid(
-            "`before` is not a cursor; pass the `next` of the page before.", field="before"
-        ) from None
+    return float(at), run_id

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
 from foreshock_server.models import Run, Series
 from foreshock_server.query.columns import draw
-from foreshock_server.store.columns import glimpse
+from foreshock_server.query.vectors import course
+from foreshock_server.store.latest import up_to_date
 from foreshock_server.store.numbers import written
+from foreshock_server.store.overview import shown
 
 # What a run is led by: the first of these that it has, else its first series.
 STATISTICS = (
@@ -25,56 +28,73 @@ STATISTICS = (
     "loss",
 )
 SPARK = 60  # points
+KEEP = 10.0  # times as long as it took to draw them, sparks of runs that go on are shown again: many may be looking
 _KEPT = 2000  # sparks held in memory
 
 
-class Leads:
-    """Remembers each run's spark until the run changes."""
+class _Kept(NamedTuple):
+    revision: int  # of the run, that it was drawn from
+    until: float  # on the monotonic clock: shown till then, whatever the run does
+    lead: dict[str, Any]
 
-    def __init__(self) -> None:
+
+class Leads:
+    """Remembers each run's spark until the run changes, and then for a while that is longer the busier this process is."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, tuple[int, dict[str, Any]]] = OrderedDict()
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     def of(self, session: Session, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
         """The lead of each run that has a series."""
+        began = self._clock()
         with self._lock:
             known = {run.id: self._kept[run.id] for run in runs if run.id in self._kept}
-        leads = {run.id: known[run.id][1] for run in runs if known.get(run.id, (None,))[0] == run.revision}
+        leads = {
+            run.id: known[run.id].lead
+            for run in runs
+            if run.id in known and (known[run.id].revision == run.revision or known[run.id].until > began)
+        }
         missing = {run.id: run for run in runs if run.id not in leads}
-        for series in _choose(session, list(missing)):
-            lead = _lead(session, series)
-            leads[series.run_id] = lead
-            with self._lock:
-                self._kept[series.run_id] = (missing[series.run_id].revision, lead)
-                self._kept.move_to_end(series.run_id)
-                while len(self._kept) > _KEPT:
-                    self._kept.popitem(last=False)
-        return leads
+        drawn = {series.run_id: _lead(session, series) for series in _choose(session, list(missing))}
+        ended = self._clock()
+        with self._lock:
+            for run_id, lead in drawn.items():
+                self._kept[run_id] = _Kept(missing[run_id].revision, ended + KEEP * (ended - began), lead)
+                self._kept.move_to_end(run_id)
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return leads | drawn
 
 
 def _choose(session: Session, run_ids: Sequence[str]) -> list[Series]:
     if not run_ids:
         return []
-    best: dict[str, tuple[int, Series]] = {}
-    query = select(Series).where(Series.run_id.in_(run_ids), Series.statistic.in_(STATISTICS))
-    for series in session.scalars(query.order_by(Series.series_id)):
-        rank = STATISTICS.index(series.statistic)
-        if series.run_id not in best or rank < best[series.run_id][0]:
-            best[series.run_id] = (rank, series)
+    first = (
+        select(Series.run_id, Series.statistic, func.min(Series.series_id))
+        .where(Series.run_id.in_(run_ids), Series.statistic.in_(STATISTICS))
+        .group_by(Series.run_id, Series.statistic)
+    )
+    best: dict[str, tuple[int, int]] = {}  # rank, series
+    for run_id, statistic, number in session.execute(first):
+        rank = STATISTICS.index(statistic)
+        if run_id not in best or rank < best[run_id][0]:
+            best[run_id] = (rank, number)
     others = [run_id for run_id in run_ids if run_id not in best]
     if others:
-        first = (
-            select(Series.run_id, func.min(Series.series_id))
-            .where(Series.run_id.in_(others))
-            .group_by(Series.run_id)
+        any_first = select(Series.run_id, func.min(Series.series_id)).where(Series.run_id.in_(others))
+        best.update(
+            (run_id, (0, number)) for run_id, number in session.execute(any_first.group_by(Series.run_id))
         )
-        query = select(Series).where(tuple_(Series.run_id, Series.series_id).in_(first))
-        best.update((series.run_id, (0, series)) for series in session.scalars(query))
-    return [series for _, series in best.values()]
+    chosen = [(run_id, number) for run_id, (_, number) in best.items()]
+    query = select(Series).where(tuple_(Series.run_id, Series.series_id).in_(chosen))
+    return up_to_date(session, list(session.scalars(query)))
 
 
 def _lead(session: Session, series: Series) -> dict[str, Any]:
-    drawn = draw(series, glimpse(session, series.run_id, series.series_id), SPARK).columns
+    found = shown(session, series.run_id, [series], SPARK)
+    drawn = draw(series, found[series.series_id], SPARK).columns
     return {
         "key": series.key,
         "statistic": series.statistic,
@@ -82,7 +102,7 @@ def _lead(session: Session, series: Series) -> dict[str, Any]:
         "last": last_of(series),
         "spark": {
             "steps": drawn.steps.tolist(),
-            "values": [written(value) for value in drawn.values.tolist()],
+            "values": [written(value) for value in course(drawn.values).tolist()],
         },
     }
 

@@ -20,7 +20,8 @@ from sqlalchemy.exc import OperationalError
 
 from foreshock_server.bus import Bus
 from foreshock_server.db import Database
-from foreshock_server.errors import Invalid
+from foreshock_server.deps import EVERYTHING, Access, Asking
+from foreshock_server.errors import DatabaseAway, Invalid, Overloaded, UnknownRun
 from foreshock_server.models import Run
 from foreshock_server.query.runs import state_of
 from foreshock_server.settings import Settings
@@ -32,6 +33,7 @@ router = APIRouter(tags=["live"])
 LOOK_EVERY = 2.0  # seconds: a hint may be lost
 HEARTBEAT = 15.0  # seconds: proxies close a silent line
 SPACING = 0.2  # seconds between two events of one client: more often nobody can see
+MOST_STREAMS = 2000  # at a time in this process: each asks the database every two seconds
 OVERLAP = 5.0  # seconds by which the list looks back: transactions commit in another order than their times
 
 Look = Callable[[], list[dict[str, Any]]]
@@ -88,27 +90,31 @@ class Listeners:
 @router.get("/runs/{run}/live", response_class=StreamingResponse)
 async def run_live(
     request: Request,
+    access: Asking,
     run: str,
     cursor: Annotated[int | None, Query(description="the last revision seen")] = None,
     last_event_id: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> StreamingResponse:
-    """An event for each change of one run (`text/event-stream`); its id is the run's revision."""
+    """An event for each change of one run (`text/event-stream`); its id is the run's revision. `deleted` is the last one."""
     state = request.app.state
     seen = _number(last_event_id, int) if last_event_id else cursor
     await run_in_threadpool(_must_exist, state.database, run)
-    return _stream(state.listeners, run, run_look(state.database, state.settings, run, seen))
+    look = run_look(state.database, state.settings, run, seen)
+    return _stream(state.listeners, run, look, access)
 
 
 @router.get("/live", response_class=StreamingResponse)
 async def list_live(
     request: Request,
+    access: Asking,
     cursor: Annotated[float | None, Query(description="the last event's id")] = None,
     last_event_id: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> StreamingResponse:
     """An event for each run that changes (`text/event-stream`); its id is the time of the change on the server."""
     state = request.app.state
     seen = _number(last_event_id, float) if last_event_id else cursor
-    return _stream(state.listeners, None, list_look(state.database, state.settings, seen, time.time()))
+    look = list_look(state.database, state.settings, seen, time.time(), access.project)
+    return _stream(state.listeners, None, look, access)
 
 
 def run_look(database: Database, settings: Settings, run_id: str, cursor: int | None) -> Look:
@@ -132,8 +138,10 @@ def run_look(database: Database, settings: Settings, run_id: str, cursor: int | 
     return look
 
 
-def list_look(database: Database, settings: Settings, cursor: float | None, now: float) -> Look:
-    """A look at all runs: those that changed since the last look."""
+def list_look(
+    database: Database, settings: Settings, cursor: float | None, now: float, project: str | None = None
+) -> Look:
+    """A look at all runs, or those of one project: those that changed since the last look."""
     since = now if cursor is None else cursor
     told: dict[str, tuple[int, str]] = {}
 
@@ -147,6 +155,8 @@ def list_look(database: Database, settings: Settings, cursor: float | None, now:
                 (Run.state == RUNNING) & (Run.updated_at <= quiet) & (Run.updated_at > quiet - 4 * LOOK_EVERY)
             )
             query = select(Run).where(or_(changed, hushed)).order_by(Run.updated_at.desc()).limit(500)
+            if project is not None:
+                query = query.where(Run.project == project)
             runs = list(session.scalars(query))[::-1]
             states = {run.id: state_of(run, settings, time.time()) for run in runs}
             news = [run for run in runs if told.get(run.id) != (run.revision, states[run.id])]
@@ -173,15 +183,22 @@ def _event(run: Run, state: str, counts: dict[tuple[str, str], int], cursor: flo
     }
 
 
-def _stream(listeners: Listeners, run_id: str | None, look: Look) -> StreamingResponse:
+def _stream(listeners: Listeners, run_id: str | None, look: Look, access: Access) -> StreamingResponse:
+    if len(listeners) >= MOST_STREAMS:
+        raise Overloaded(
+            f"{MOST_STREAMS:,} live streams are open here, the most at a time; ask again later.",
+            retry_after=HEARTBEAT,
+        )
     return StreamingResponse(
-        _events(listeners, run_id, look),
+        _events(listeners, run_id, look, access),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
-async def _events(listeners: Listeners, run_id: str | None, look: Look) -> AsyncIterator[str]:
+async def _events(
+    listeners: Listeners, run_id: str | None, look: Look, access: Access = EVERYTHING
+) -> AsyncIterator[str]:
     woken = listeners.add(run_id)
     spoke = time.monotonic()
     try:
@@ -189,9 +206,17 @@ async def _events(listeners: Listeners, run_id: str | None, look: Look) -> Async
         while not listeners.closing:
             woken.clear()
             try:
+                if not await access.holds():
+                    return  # the key was revoked, or the page signed out
                 news = await run_in_threadpool(look)
-            except OperationalError:  # the database is away; the line stays, and tells when it is back
+            except (
+                OperationalError,
+                DatabaseAway,
+            ):  # the database is away; the line stays, and tells when it is back
                 news = []
+            except UnknownRun:  # deleted while it was watched; whoever connects again is told 404
+                yield "event: deleted\ndata: {}\n\n"
+                return
             for event in news:
                 yield f"event: change\nid: {event['id']!r}\ndata: {json.dumps(event['data'])}\n\n"
             if news:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from foreshock_server.models import Run, Series, Writer
+from foreshock_server.models import Project, Run, Series, Writer
 from foreshock_server.query.leads import Leads, last_of
 from foreshock_server.query.verdict import COLLAPSING, FINE, FIRING, NONE, PENDING, WATCH
 from foreshock_server.settings import Settings
@@ -16,10 +16,13 @@ from foreshock_server.store import alerts
 from foreshock_server.store.runs import RUNNING, list_attempts
 
 SILENT = "silent"
+DELETED = "deleted"  # only in live lists, which show what goes as well as what comes
 
 
 def state_of(run: Run, settings: Settings, now: float) -> str:
-    """running, finished, failed; or silent: running as far as we were told, but nothing came for a while."""
+    """running, finished, failed; silent: running as far as we were told, but nothing came for a while; or deleted."""
+    if run.deleted_at is not None:
+        return DELETED
     if run.state == RUNNING and now - run.updated_at > settings.silent_after:
         return SILENT
     return run.state
@@ -117,6 +120,7 @@ def series_json(series: Series) -> dict[str, Any]:
         "unit": series.unit,
         "dtype": series.dtype,
         "about": series.about,
+        "axis": series.axis,
         "first_step": series.first_step,
         "last_step": series.last_step,
         "last": last_of(series),
@@ -125,24 +129,44 @@ def series_json(series: Series) -> dict[str, Any]:
     }
 
 
-def projects(session: Session) -> list[dict[str, Any]]:
-    """Every project with the number of its runs, the latest first."""
+def projects(session: Session, only: str | None = None) -> list[dict[str, Any]]:
+    """Every project, or only this one, with what it holds and how long that is kept, the latest first; those without a run last, by name."""
     query = (
-        select(Run.project, func.count(), func.max(Run.updated_at))
+        select(Run.project, func.count(), func.sum(Run.points), func.max(Run.updated_at))
+        .where(Run.deleted_at.is_(None))
         .group_by(Run.project)
         .order_by(func.max(Run.updated_at).desc())
     )
-    return [
-        {"project": name, "runs": number, "updated_at": at} for name, number, at in session.execute(query)
+    settled = select(Project).order_by(Project.name)
+    if only is not None:
+        query, settled = query.where(Run.project == only), settled.where(Project.name == only)
+    kept = {row.name: row.retention_days for row in session.scalars(settled)}
+    found = [
+        {
+            "project": name,
+            "runs": number,
+            "points": int(points),
+            "updated_at": at,
+            "retention_days": kept.pop(name, None),
+        }
+        for name, number, points, at in session.execute(query)
+    ]
+    return found + [
+        {"project": name, "runs": 0, "points": 0, "updated_at": None, "retention_days": days}
+        for name, days in kept.items()
     ]
 
 
-def statistics(session: Session) -> list[dict[str, Any]]:
-    """Every statistic that any run recorded, with one description of it."""
+def statistics(session: Session, only: str | None = None) -> list[dict[str, Any]]:
+    """Every statistic that any run recorded, or any of this project, with one description of it."""
     place = func.row_number().over(
         partition_by=(Series.statistic, Series.family), order_by=(Series.run_id.desc(), Series.series_id)
     )
-    ranked = select(Series.run_id, Series.series_id, place.label("place")).subquery()
+    gone = select(Run.id).where(Run.deleted_at.is_not(None))
+    places = select(Series.run_id, Series.series_id, place.label("place")).where(Series.run_id.not_in(gone))
+    if only is not None:
+        places = places.join(Run, Run.id == Series.run_id).where(Run.project == only)
+    ranked = places.subquery()
     query = (
         select(Series)
         .join(ranked, (Series.run_id == ranked.c.run_id) & (Series.series_id == ranked.c.series_id))

@@ -12,11 +12,12 @@ from itertools import pairwise
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Query
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from foreshock_server.deps import Reading
 from foreshock_server.models import Alert, Series, Transition
+from foreshock_server.store import latest
 from foreshock_server.store.runs import get_run
 
 router = APIRouter(tags=["alerts"])
@@ -67,7 +68,7 @@ def get_verdict(
 def verdict(session: Session, run_id: str, bins: int) -> dict[str, Any]:
     """The verdict, the sentence of the worst alert, and per family a row of cells and the state now."""
     get_run(session, run_id)
-    ranges = _ranges(session, run_id)
+    ranges = latest.ranges(session, run_id)
     if not ranges:
         return {"verdict": NONE, "message": None, "lead": None, "firing": 0, "bins": [], "families": []}
     episodes = _episodes(session, run_id)
@@ -132,19 +133,6 @@ def _stretches(episodes: Iterable[Episode], end: int, width: float) -> Iterator[
         yield first, last, WATCH
         if one.critical is not None:
             yield min(one.critical, last), last, COLLAPSING
-
-
-def _ranges(session: Session, run_id: str) -> dict[str, tuple[int, int]]:
-    query = (
-        select(Series.family, func.min(Series.first_step), func.max(Series.last_step))
-        .where(Series.run_id == run_id, Series.points > 0)
-        .group_by(Series.family)
-    )
-    return {
-        family: (min(first, last), max(first, last))
-        for family, first, last in session.execute(query)
-        if first is not None and last is not None
-    }
 
 
 def _current(session: Session, run_id: str) -> list[tuple[Alert, Series]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from foreshock_server.rules.load import BadRules, builtin_packs, duplicates, parse_pack, unknown_disabled
+from foreshock_server.rules.documents import BadRules
+from foreshock_server.rules.load import builtin_packs, duplicates, parse_pack, unknown_disabled
 from foreshock_server.rules.pack import Pack
 
 

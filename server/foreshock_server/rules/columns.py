@@ -1,57 +1,141 @@
-"""A frame of a writer -> its columns that some rule watches. Neither ever changes, so what was found is kept, within bounds."""
+"""A frame of a writer -> its columns that some rule watches, grouped as they are gone through. Neither ever changes."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from foreshock_server.models import Series
+from foreshock_server.rules.detectors import Absence
 from foreshock_server.rules.load import RuleSet
 from foreshock_server.rules.pack import Rule
-from foreshock_server.rules.watch import Subject
-from foreshock_server.store.series import frames, list_series
+from foreshock_server.store.layout import Slot
 
-COLUMNS_KEPT = 200_000  # of the frames seen last: some hundred bytes each
+_MATCHES_KEPT = 50_000  # descriptions of series: runs of one project have the same
 
-FrameKey = tuple[str, int, str, int]  # run, attempt, writer, frame
+
+class Subject(NamedTuple):
+    """What rules and sentences need of a series; lighter than its row, as many are kept."""
+
+    series_id: int
+    key: str
+    statistic: str
+    family: str
+    place: str
+    unit: str
+    labels: dict[str, Any]
+    axis: dict[str, Any] | None = None  # of a vector
+
+
+class Skim(NamedTuple):
+    """The columns of a rule for which most readings change nothing, so that all are looked at in one go."""
+
+    rule: Rule
+    rank: int  # of the rule among those in force
+    positions: NDArray[np.intp]
+    series_ids: NDArray[np.int64]
 
 
 class Column(NamedTuple):
-    """A column of a frame, and the rules that watch it."""
+    """A column and a rule for which every reading counts."""
 
+    rule: Rule
+    rank: int
     position: int
-    series: Subject
-    rules: tuple[Rule, ...]
+    series_id: int
 
 
-class WatchedColumns:
-    """The columns that these rules watch."""
+class Vector(NamedTuple):
+    """The columns of a vector and a rule, which sees one number a step of them."""
+
+    rule: Rule
+    rank: int
+    slot: Slot
+    names: tuple[str, ...]  # of the entries
+
+
+class Presence(NamedTuple):
+    """The columns of a series and a rule that asks whether it comes."""
+
+    rule: Rule
+    rank: int
+    slot: Slot
+
+
+class Plan(NamedTuple):
+    """What rules watch of one frame."""
+
+    skims: tuple[Skim, ...]
+    columns: tuple[Column, ...]
+    vectors: tuple[Vector, ...]
+    presences: tuple[Presence, ...] = ()
+
+
+def subjects(session: Session, run_id: str, after: int = 0) -> dict[int, Subject]:
+    """The series of the run with a higher id, by id; they are numbered as they appear."""
+    query = select(
+        Series.series_id,
+        Series.key,
+        Series.statistic,
+        Series.family,
+        Series.place,
+        Series.unit,
+        Series.labels,
+        Series.axis,
+    ).where(Series.run_id == run_id, Series.series_id > after)
+    return {row.series_id: Subject(*row) for row in session.execute(query)}
+
+
+class Planner:
+    """Which columns these rules watch."""
 
     def __init__(self, rules: RuleSet) -> None:
         self.rules = rules
-        self._frames: OrderedDict[FrameKey, tuple[Column, ...]] = OrderedDict()
-        self._kept = 0
+        self._ranks = {rule.id: rank for rank, rule in enumerate(rules.rules)}
+        self._matches: dict[tuple[Any, ...], tuple[Rule, ...]] = {}
 
-    def of(self, session: Session, run_id: str, attempt: int, writer: str, frame: int) -> tuple[Column, ...]:
-        """Those of one frame, by position."""
-        key = (run_id, attempt, writer, frame)
-        if key not in self._frames:
-            self._load(session, run_id, attempt, writer)
-        self._frames.move_to_end(key)
-        while self._kept > COLUMNS_KEPT and len(self._frames) > 1:
-            _, gone = self._frames.popitem(last=False)
-            self._kept -= len(gone)
-        return self._frames[key]
+    def plan(self, places: Sequence[Slot], known: Mapping[int, Subject]) -> Plan:
+        """Of a frame whose series lie in these places."""
+        skimmed: dict[str, list[tuple[int, int]]] = {}
+        single: list[Column] = []
+        vectors: list[Vector] = []
+        presences: list[Presence] = []
+        for slot in places:
+            for rule in self._matching(known[slot.series_id]):
+                rank = self._ranks[rule.id]
+                if isinstance(rule.detector, Absence):
+                    presences.append(Presence(rule, rank, slot))
+                elif slot.width is not None:
+                    vectors.append(Vector(rule, rank, slot, _names(known[slot.series_id], slot.width)))
+                elif rule.detector.skips:
+                    skimmed.setdefault(rule.id, []).append((slot.first, slot.series_id))
+                else:
+                    single.append(Column(rule, rank, slot.first, slot.series_id))
+        skims = []
+        for rule_id, found in skimmed.items():
+            rank, (where, series_ids) = self._ranks[rule_id], np.array(found).T.copy()
+            skims.append(Skim(self.rules.rules[rank], rank, where, series_ids))
+        return Plan(tuple(skims), tuple(single), tuple(vectors), tuple(presences))
 
-    def _load(self, session: Session, run_id: str, attempt: int, writer: str) -> None:
-        """All frames of the writer: its blocks will need them."""
-        subjects = [Subject.of(row) for row in list_series(session, run_id)]
-        watched = {one.series_id: (one, tuple(self.rules.matching(one))) for one in subjects}
-        for number, row in frames(session, run_id, attempt, writer).items():
-            key = (run_id, attempt, writer, number)
-            if key in self._frames:
-                continue
-            found = (Column(position, *watched[one]) for position, one in enumerate(row.series_ids))
-            self._frames[key] = tuple(one for one in found if one.rules)
-            self._kept += len(self._frames[key])
+    def _matching(self, series: Subject) -> tuple[Rule, ...]:
+        about = (series.statistic, series.family, series.place, *sorted(series.labels.items()))
+        found = self._matches.get(about)
+        if found is None:
+            if len(self._matches) >= _MATCHES_KEPT:
+                self._matches.clear()
+            found = self._matches[about] = tuple(self.rules.matching(series))
+        return found
+
+
+def _names(series: Subject, size: int) -> tuple[str, ...]:
+    """What the entries of this vector are called."""
+    axis = series.axis or {"name": "entry"}
+    ticks = axis.get("ticks") or range(size)
+    return tuple(
+        f"{axis['name']} {one:g}" if isinstance(one, float) else f"{axis['name']} {one}" for one in ticks
+    )

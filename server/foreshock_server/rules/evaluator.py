@@ -1,8 +1,9 @@
 """Stored blocks behind a durable cursor -> Alert rows, Transition rows and messages, in one transaction with the cursor.
 
-Computed from one moment of the database and without holding anything; then, under the run's lock, stored only if no cursor of the
-run has moved since. So a kill at any moment leaves the cursor where it was and the same blocks are judged again with the same
-result, and of two evaluators with the same blocks one stores and the other's work is thrown away.
+What a run's rules remember stays in memory while this process works on the run. Blocks are judged from one moment of the database
+and without holding anything; what came of them is stored under the run's lock, and only if no cursor of the run has moved since:
+at once when somebody could see a change, else after `settle` seconds. So a kill at any moment leaves the cursor where it was and
+the same blocks are judged again with the same result, and of two evaluators with the same blocks one stores and the other forgets.
 
 A series goes on across the attempts of its run: memory, baseline and a firing alert survive a resume, and the step may go back.
 """
@@ -11,30 +12,43 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
-from sqlalchemy import insert, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from foreshock_server.bus import Bus
 from foreshock_server.db import Database
-from foreshock_server.models import Alert, Transition, Writer
-from foreshock_server.rules.judge import Batch, Judge
+from foreshock_server.errors import RunDeleted, UnknownRun
+from foreshock_server.leases import AllMine, Leases
+from foreshock_server.models import Run
+from foreshock_server.rules.detectors import Absence
+from foreshock_server.rules.judge import Judge
 from foreshock_server.rules.load import RuleSet
-from foreshock_server.rules.state import Kind, State
-from foreshock_server.rules.watch import Change
+from foreshock_server.rules.memory import Memory, Reach, WriterKey, alive, reach_of, waiting
+from foreshock_server.rules.silences import due
+from foreshock_server.rules.storing import store
 from foreshock_server.settings import Settings
-from foreshock_server.store.blocks import unevaluated
-from foreshock_server.store.once import insert_once
-from foreshock_server.store.outbox import enqueue
-from foreshock_server.store.runs import list_writers, lock_run, touch
+from foreshock_server.telemetry import of_run
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 # A run that fails to evaluate is tried again after so long, and stalls no other meanwhile.
 ASIDE_SECONDS = 60.0
+SETTLE_SECONDS = 5.0  # how old what only this process knows may become …
+SETTLE_SHARE = 0.04  # … where storing it takes no more than this share of the time, else older, …
+LONGEST_SETTLE = 30.0  # … as far as this
+SETTLE_BLOCKS = 512  # and how much of it a kill may cost to judge again
+ADOPT_SECONDS = 30.0  # between looks for runs that go on without anything new, where a rule waits for that
+ADOPT_FOR_SECONDS = 86_400.0  # and nothing changed in them for no longer than this
+IDLE_SECONDS = 600.0  # after which a run's memory is dropped: it can be read again
+# SQLite has one writer and syncs its file for each transaction, so runs share one, a few, as ingest waits meanwhile. PostgreSQL
+# commits side by side, where holding several runs' locks would make ingest wait and could deadlock with it.
+RUNS_TOGETHER = 16
 
 
 class Evaluator:
@@ -47,122 +61,180 @@ class Evaluator:
         bus: Bus,
         settings: Settings,
         *,
+        leases: Leases | None = None,
+        settle: float = 0.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.database = database
         self.rules = rules
         self.bus = bus
         self.settings = settings
+        self._leases = leases or AllMine()
+        self._settle = settle
+        self._storing = 0.0  # seconds that storing one run's memory took, about
         self._clock = clock
         self._judge = Judge(rules)
+        self._memories: dict[str, Memory] = {}
+        self._used: dict[str, float] = {}  # run -> when its memory last was, on the monotonic clock
         self._aside: dict[str, float] = {}  # run -> when to try it again
+        self._waits = any(
+            isinstance(rule.detector, Absence) and rule.detector.seconds for rule in rules.rules
+        )
+        self._adopts_at = 0.0
+        self.behind = False  # the last round left blocks that it had seen
 
     def run_once(self) -> int:
         """Evaluate some of what is new in each run; the number of blocks. Zero: there is nothing to do now."""
-        with self.database.reading() as session:
-            waiting = dict.fromkeys(writer.run_id for writer in unevaluated(session))
         now = self._clock()
-        return sum(self._guarded(run_id, now) for run_id in waiting if self._aside.get(run_id, now) <= now)
-
-    def evaluate(self, run_id: str) -> int:
-        """Evaluate some of what is new in this run; the number of blocks, zero if another evaluator was faster."""
+        self.behind = False
         with self.database.reading() as session:
-            batch = self._judge(session, run_id)
-        if not batch.ahead:
-            return 0
-        with self.database.writing() as session:
-            stored = _store(session, batch, self._clock())
-        if stored and batch.visible:
-            self.bus.publish(run_id)
-        return batch.blocks if stored else 0
+            blocks = {
+                run_id: self._guarded(run_id, partial(self._evaluate, session, run_id, reach), now, 0)
+                for run_id, reach in waiting(session).items()
+                if self._aside.get(run_id, now) <= now and self._leases.mine(run_id)
+            }
+            self._look(session, now)
+        due = self._due()
+        kept = self._store_all(due, now)
+        self._forget()
+        lost = {one.run_id for one in due} - kept  # others were faster, or it failed
+        return sum(number for run_id, number in blocks.items() if run_id not in lost)
 
-    def _guarded(self, run_id: str, now: float) -> int:
-        try:
-            blocks = self.evaluate(run_id)
-        except DBAPIError:
-            raise  # the database, not this run: whoever runs the loop waits and tries again
-        except Exception:
-            self._aside[run_id] = now + ASIDE_SECONDS
-            log.exception(
-                "Run %s: its new blocks could not be evaluated, so its alerts stand still. Nothing is lost; "
-                "they are tried again in %.0f seconds.",
-                run_id,
-                ASIDE_SECONDS,
-            )
+    def settle(self) -> None:
+        """Store what is not stored yet."""
+        self._store_all([one for one in self._memories.values() if one.since is not None], self._clock())
+
+    def close(self) -> None:
+        """The same, and remember nothing."""
+        self.settle()
+        self._memories.clear()
+
+    def _evaluate(self, session: Session, run_id: str, reach: Mapping[WriterKey, Reach]) -> int:
+        memory = self._memories.get(run_id)
+        if memory is None or not memory.agrees(reach):
+            memory = self._memories[run_id] = Memory.load(session, run_id, self.rules)
+        elif memory.has_seen(reach):
             return 0
-        self._aside.pop(run_id, None)
+        blocks = self._judge(session, memory, reach)
+        self.behind = self.behind or not memory.has_seen(reach)
+        self._used[run_id] = time.monotonic()
+        if memory.since is None:
+            memory.since = self._used[run_id]
         return blocks
 
+    def _look(self, session: Session, now: float) -> None:
+        """At the runs of which a series is overdue, though nothing of them is new."""
+        if not self._waits:
+            return
+        if now >= self._adopts_at:
+            self._adopts_at = now + ADOPT_SECONDS
+            for run_id in alive(session, now - ADOPT_FOR_SECONDS):
+                if (
+                    run_id not in self._memories
+                    and self._aside.get(run_id, now) <= now
+                    and self._leases.mine(run_id)
+                ):
+                    self._guarded(run_id, partial(self._adopt, session, run_id), now, None)
+        for run_id, memory in list(self._memories.items()):
+            at = due(memory)
+            if at is not None and at < now and self._leases.mine(run_id):
+                self._guarded(run_id, partial(self._overdue, session, memory, now), now, None)
 
-def _store(session: Session, batch: Batch, now: float) -> bool:
-    """True when all of it is written; False, and nothing written, when another evaluator moved a cursor since."""
-    lock_run(session, batch.run_id)
-    standing = {(one.attempt, one.writer): one.evaluated_seq for one in list_writers(session, batch.run_id)}
-    if any(batch.cursors.get(key, 0) != seq for key, seq in standing.items()):
-        return False
-    for (attempt, writer), seq in batch.ahead.items():
-        session.execute(
-            update(Writer)
-            .where(Writer.run_id == batch.run_id, Writer.attempt == attempt, Writer.writer == writer)
-            .values(evaluated_seq=seq),
-            execution_options={"synchronize_session": False},
+    def _adopt(self, session: Session, run_id: str) -> None:
+        """A run that goes on without anything new, as when it was another worker's, or this process is young."""
+        self._memories[run_id] = Memory.load(session, run_id, self.rules)
+        self._used[run_id] = time.monotonic()
+
+    def _overdue(self, session: Session, memory: Memory, now: float) -> None:
+        run, reach = session.get(Run, memory.run_id), reach_of(session, memory.run_id)
+        if run is None or not (memory.agrees(reach) and memory.has_seen(reach)):
+            return  # what has arrived is judged first
+        self._judge.look(session, memory, run, now)
+        if memory.touched and memory.since is None:
+            memory.since = time.monotonic()
+
+    def _due(self) -> list[Memory]:
+        """What shall be stored now."""
+        unsaved = [one for one in self._memories.values() if one.since is not None]
+        dear = min(LONGEST_SETTLE, len(unsaved) * self._storing / SETTLE_SHARE) if self._settle else 0.0
+        since = time.monotonic() - max(self._settle, dear)
+        return [
+            one
+            for one in unsaved
+            if one.visible
+            or (one.since is not None and one.since <= since)
+            or one.blocks >= SETTLE_BLOCKS
+            or not self._leases.mine(one.run_id)
+        ]
+
+    def _store_all(self, memories: Sequence[Memory], now: float) -> set[str]:
+        """The runs that were stored."""
+        kept: set[str] = set()
+        together = RUNS_TOGETHER if self.database.is_sqlite else 1
+        for start in range(0, len(memories), together):
+            some = memories[start : start + together]
+            try:
+                kept |= self._store(some, now) if len(some) > 1 else self._store_alone(some[0], now)
+            except DBAPIError:
+                self._drop(some)
+                raise
+            except Exception:  # noqa: BLE001 (of one of them: which, shows when each is alone)
+                for one in some:
+                    kept |= self._store_alone(one, now)
+        return kept
+
+    def _store_alone(self, memory: Memory, now: float) -> set[str]:
+        return self._guarded(memory.run_id, partial(self._store, [memory], now), now, set())
+
+    def _store(self, memories: Sequence[Memory], now: float) -> set[str]:
+        for one in memories:
+            one.settle()
+        with self.database.writing() as session:
+            began = time.monotonic()
+            kept = {one.run_id for one in memories if store(session, one, now)}
+            took = (time.monotonic() - began) / len(memories)
+        self._storing += 0.2 * (took - self._storing)
+        self._drop([one for one in memories if one.run_id not in kept])
+        for one in memories:
+            if one.run_id in kept:
+                if one.visible:
+                    self.bus.publish(one.run_id)
+                one.stored()
+        return kept
+
+    @of_run(str)
+    def _guarded(self, run_id: str, work: Callable[[], T], now: float, otherwise: T) -> T:
+        """What the work returns; when it fails, the run's memory is dropped and the run put aside."""
+        try:
+            done = work()
+        except Exception as error:
+            self._forget_runs([run_id])
+            if isinstance(error, DBAPIError):
+                raise  # the database, not this run: whoever runs the loop waits and tries again
+            if not isinstance(error, (RunDeleted, UnknownRun)):  # since we looked
+                self._aside[run_id] = now + ASIDE_SECONDS
+                log.exception(
+                    "Run %s: its new blocks could not be evaluated, so its alerts stand still. Nothing is lost; "
+                    "they are tried again in %.0f seconds.",
+                    run_id,
+                    ASIDE_SECONDS,
+                )
+            return otherwise
+        self._aside.pop(run_id, None)
+        return done
+
+    def _forget(self) -> None:
+        """The memories of runs that nothing comes from."""
+        old = time.monotonic() - IDLE_SECONDS
+        idle = [run_id for run_id, at in self._used.items() if at < old]
+        self._forget_runs(
+            [one for one in idle if one not in self._memories or due(self._memories[one]) is None]
         )
-    _store_alerts(session, batch)
-    transitions = [_transition(batch.run_id, change) for change in batch.changes]
-    transitions += [_retirement(row, now) for row in batch.retired if row.state == State.FIRING.value]
-    for values in transitions:
-        insert_once(session, Transition, {**values, "created_at": now})
-    for rule, message in batch.messages:
-        key = (batch.run_id, rule, message.series_id, message.episode, message.kind.value)
-        transition = session.get(Transition, key)
-        if transition is not None:
-            enqueue(session, transition, now)
-    if batch.visible:
-        touch(session, batch.run_id, now)
-    return True
 
+    def _drop(self, memories: Iterable[Memory]) -> None:
+        self._forget_runs([one.run_id for one in memories])
 
-def _store_alerts(session: Session, batch: Batch) -> None:
-    written = [watch for watch in batch.watches.values() if watch.touched]
-    old = [watch.row(batch.run_id) for watch in written if watch.stored]
-    new = [watch.row(batch.run_id) for watch in written if not watch.stored]
-    if old:
-        session.execute(update(Alert), old)
-    if new:
-        session.execute(insert(Alert), new)
-    gone = {"state": State.OK.value, "since_step": None, "fired_step": None}
-    for row in batch.retired:
-        key = {"run_id": row.run_id, "rule": row.rule, "series_id": row.series_id}
-        session.execute(update(Alert), [{**key, **gone}])
-
-
-def _transition(run_id: str, change: Change) -> dict[str, Any]:
-    return {
-        "run_id": run_id,
-        "rule": change.watch.rule.id,
-        "series_id": change.watch.series.series_id,
-        "episode": change.episode,
-        "kind": change.kind.value,
-        "severity": change.severity.value,
-        "step": change.step,
-        "since_step": change.since_step,
-        "at": change.at,
-        "detail": change.detail,
-    }
-
-
-def _retirement(row: Alert, now: float) -> dict[str, Any]:
-    title = row.reading.get("title", row.rule)
-    reason = "the rule is no longer in force"
-    return {
-        "run_id": row.run_id,
-        "rule": row.rule,
-        "series_id": row.series_id,
-        "episode": row.episode,
-        "kind": Kind.RESOLVED.value,
-        "severity": row.severity,
-        "step": row.last_step or 0,
-        "since_step": row.since_step,
-        "at": now,
-        "detail": {**row.reading, "reason": reason, "message": f"Resolved: {title}: {reason}."},
-    }
+    def _forget_runs(self, runs: Iterable[str]) -> None:
+        for run_id in runs:
+            self._memories.pop(run_id, None)
+            self._used.pop(run_id, None)

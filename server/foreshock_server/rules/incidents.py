@@ -65,7 +65,9 @@ def speak(
         firing[series_id] = Member(episode, severity, leader)
         return Message(series_id, episode, kind) if notify.escalation and first_critical else None
     enough = min(notify.places, max(1, math.ceil(notify.share * places)))
-    if len(firing) < enough and severity is not Severity.CRITICAL:
+    if severity is not Severity.CRITICAL and (
+        len(firing) < enough or notify.severity == Severity.CRITICAL.value
+    ):
         return None
     for number, one in firing.items():
         firing[number] = replace(one, leader=Leader(series_id, episode))

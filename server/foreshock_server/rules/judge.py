@@ -1,179 +1,291 @@
-"""A run's new blocks, as one moment of the database shows them -> what they change: alerts, transitions, messages. Writes nothing."""
+"""A run's new blocks -> what they change in the run's memory: alerts, transitions, messages. Stores nothing.
+
+After an exception the memory is half changed: drop it, what is stored is whole. Where blocks come from is a `Source`: the store
+while a run goes on, its recording when rules are tried on it afterwards (trial/).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
 
-from sqlalchemy import select
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from foreshock_server.models import Alert, Series, Writer
-from foreshock_server.rules.columns import Column, WatchedColumns
-from foreshock_server.rules.incidents import Leader, Member, Message, speak
+from foreshock_server.models import Run
+from foreshock_server.rules.columns import Column, Plan, Planner, Vector
+from foreshock_server.rules.incidents import Leader, Message, speak
 from foreshock_server.rules.load import RuleSet
-from foreshock_server.rules.pack import Notify, Rule
+from foreshock_server.rules.memory import Memory, Reach, WriterKey
+from foreshock_server.rules.pack import Notify
+from foreshock_server.rules.reduction import NO_ENTRY, newsworthy, reduced
+from foreshock_server.rules.silences import hear, look
 from foreshock_server.rules.state import Kind, Severity, State
-from foreshock_server.rules.watch import Change, Subject, Watch
-from foreshock_server.store.blocks import RowGroup, blocks_after
-from foreshock_server.store.runs import list_writers
-from foreshock_server.store.series import list_series
+from foreshock_server.rules.watch import Change, Watch
+from foreshock_server.store.blocks import Portion, RowGroup, blocks_after
+from foreshock_server.store.layout import Slot, slots
+from foreshock_server.store.series import frames
 
-BLOCKS_AT_ONCE = 32  # of one writer; what is computed and stored together
-
-AlertKey = tuple[str, int]  # rule, series
-WriterKey = tuple[int, str]  # attempt, writer
+BLOCKS_AT_ONCE = 32  # of one writer
+_PLANNERS_KEPT = 64  # runs mostly say the same of themselves
 
 
-@dataclass
-class Batch:
-    """What one run's new blocks bring, before it is stored."""
+class Source(Protocol):
+    """Where the blocks of a run's writers come from."""
 
-    run_id: str
-    cursors: dict[WriterKey, int]  # of all writers of the run, as they stood
-    rows: dict[AlertKey, Alert]  # as they stood
-    ahead: dict[WriterKey, int] = field(default_factory=dict)  # where the cursors shall stand
-    blocks: int = 0
-    watches: dict[AlertKey, Watch] = field(default_factory=dict)
-    changes: list[Change] = field(default_factory=list)
-    retired: list[Alert] = field(default_factory=list)  # not ok, but no rule in force watches its series
-    messages: list[tuple[str, Message]] = field(default_factory=list)  # with the rule of each
+    def portion(self, session: Session, run_id: str, writer: WriterKey, after: int, acked: int) -> Portion:
+        """The next blocks of the writer behind this seq, as many as it likes, one at least if there is one up to `acked`."""
 
-    @property
-    def visible(self) -> bool:
-        """True when someone who looks at the run could see a difference."""
-        return bool(self.retired) or any(watch.seen for watch in self.watches.values())
+    def layouts(
+        self, session: Session, run_id: str, writer: WriterKey, numbers: Collection[int]
+    ) -> Mapping[int, Sequence[Slot]]:
+        """Where the series of these frames lie in the values that `portion` gives."""
+
+
+class Stored:
+    """The blocks as they came, BLOCKS_AT_ONCE of them."""
+
+    def portion(self, session: Session, run_id: str, writer: WriterKey, after: int, acked: int) -> Portion:
+        """What lies behind the cursor."""
+        blocks = blocks_after(session, run_id, *writer, after, BLOCKS_AT_ONCE)
+        if len(blocks) == BLOCKS_AT_ONCE:
+            return Portion(blocks, blocks[-1].seq)
+        return Portion(blocks, max([acked, *(one.seq for one in blocks)]))  # what is missing is lost for good
+
+    def layouts(
+        self, session: Session, run_id: str, writer: WriterKey, numbers: Collection[int]
+    ) -> Mapping[int, Sequence[Slot]]:
+        """As the frames were registered."""
+        return {number: slots(row) for number, row in frames(session, run_id, *writer, numbers).items()}
 
 
 class Judge:
     """The rules at work."""
 
-    def __init__(self, rules: RuleSet) -> None:
-        self.rules = rules
-        self._columns = WatchedColumns(rules)
+    def __init__(self, rules: RuleSet, source: Source | None = None) -> None:
+        self._rules = rules
+        self._source = source or Stored()
+        # By the rules in force, which differ between runs.
+        self._planners: dict[tuple[int, ...], tuple[RuleSet, Planner]] = {}
 
-    def __call__(self, session: Session, run_id: str) -> Batch:
-        """Everything that is stored and not evaluated, up to BLOCKS_AT_ONCE of each writer, in the order of attempt and seq."""
-        writers = list_writers(session, run_id)
-        rows = session.scalars(select(Alert).where(Alert.run_id == run_id))
-        batch = Batch(
-            run_id,
-            {(one.attempt, one.writer): one.evaluated_seq for one in writers},
-            {(row.rule, row.series_id): row for row in rows},
-        )
-        for writer in writers:
-            if writer.evaluated_seq < writer.acked_seq:
-                self._writer(session, batch, writer)
-        batch.changes.sort(key=lambda change: change.order)
-        batch.retired = self._orphans(session, batch)
-        if batch.changes or batch.retired:
-            self._messages(session, batch)
-        return batch
+    def __call__(self, session: Session, memory: Memory, reach: Mapping[WriterKey, Reach]) -> int:
+        """The number of blocks judged: up to BLOCKS_AT_ONCE of each writer, in the order of attempt and seq. The blocks of an
+        attempt wait for those of earlier attempts that are there, so that a backlog is judged in the order in which it was recorded.
+        """
+        changes: list[Change] = []
+        blocks = 0
+        behind: int | None = None  # an attempt of which more is there
+        for key in sorted(reach):
+            if behind is not None and key[0] > behind:
+                break
+            if memory.cursors.get(key, 0) < reach[key].acked:
+                blocks += self._writer(session, memory, key, reach[key].acked, blocks, changes)
+            if memory.cursors.get(key, 0) < reach[key].acked:
+                behind = key[0]
+        changes.sort(key=lambda change: change.order)
+        memory.blocks += blocks
+        memory.changes += changes
+        if changes or memory.retired:
+            _speak(session, memory, changes)
+        return blocks
 
-    def _orphans(self, session: Session, batch: Batch) -> list[Alert]:
-        """What fires under a rule that is gone, or that no longer watches the series, would fire for ever."""
-        active = [row for row in batch.rows.values() if row.state != State.OK.value]
-        query = select(Series).where(
-            Series.run_id == batch.run_id, Series.series_id.in_({row.series_id for row in active})
-        )
-        subjects = {one.series_id: Subject.of(one) for one in session.scalars(query)} if active else {}
-        return [
-            row
-            for row in active
-            if (rule := self.rules.get(row.rule)) is None or not rule.watches(subjects[row.series_id])
-        ]
+    def look(self, session: Session, memory: Memory, run: Run, now: float) -> None:
+        """What it means for the run's memory that nothing has arrived until now."""
+        changes = look(memory, run, now)
+        memory.changes += changes
+        if changes:
+            _speak(session, memory, changes)
 
-    def _writer(self, session: Session, batch: Batch, writer: Writer) -> None:
-        key = (writer.attempt, writer.writer)
-        blocks = blocks_after(session, batch.run_id, *key, writer.evaluated_seq, BLOCKS_AT_ONCE)
-        complete = len(blocks) < BLOCKS_AT_ONCE  # then what is missing up to acked_seq is lost for good
-        batch.ahead[key] = writer.acked_seq if complete else blocks[-1].seq
-        for block in blocks:
+    def _writer(
+        self,
+        session: Session,
+        memory: Memory,
+        key: WriterKey,
+        acked: int,
+        before: int,
+        changes: list[Change],
+    ) -> int:
+        found = self._source.portion(session, memory.run_id, key, memory.cursors.get(key, 0), acked)
+        self._plan(session, memory, key, {group.frame for block in found.blocks for group in block.rows})
+        for place, block in enumerate(found.blocks, before):
             for number, group in enumerate(block.rows):
-                for column in self._columns.of(session, batch.run_id, *key, group.frame):
-                    _column(batch, column, group, attempt=writer.attempt, order=(batch.blocks, number))
-            batch.blocks += 1
+                changes += self._group(session, memory, key, group, (place, number))
+            hear(session, memory, key, block, place, changes)
+        memory.cursors[key] = found.upto
+        return len(found.blocks)
 
-    def _messages(self, session: Session, batch: Batch) -> None:
-        """Which changes are sent, and who leads: kept in the alerts' memory, as the next batch must know it."""
-        series = {one.series_id: Subject.of(one) for one in list_series(session, batch.run_id)}
-        firing = _firing(batch.rows)
-        places: dict[str, int] = {}
-        for change in batch.changes:
-            rule = change.watch.rule
-            if rule.id not in places:
-                places[rule.id] = sum(rule.watches(one) for one in series.values())
-            message = speak(
-                firing.setdefault(rule.id, {}),
-                series_id=change.watch.series.series_id,
-                episode=change.episode,
-                kind=change.kind,
-                severity=change.severity,
-                notify=rule.notify,
-                places=places[rule.id],
-            )
-            batch.messages += [(rule.id, message)] if message else []
-        for row in batch.retired:
-            message = speak(
-                firing.get(row.rule, {}),
-                series_id=row.series_id,
-                episode=row.episode,
-                kind=Kind.RESOLVED,
-                severity=Severity(row.severity),
-                notify=Notify.model_validate({}),
-                places=1,
-            )
-            batch.messages += [(row.rule, message)] if message else []
-        for rule in {change.watch.rule.id: change.watch.rule for change in batch.changes}.values():
-            for series_id, member in firing[rule.id].items():
-                _watch(batch, rule, series[series_id]).follow(member.leader)
-        for watch in batch.watches.values():
-            if watch.machine.state is not State.FIRING:
-                watch.follow(None)
-        for rule_id, message in batch.messages:
-            others = sum(
-                one.leader == Leader(message.series_id, message.episode) for one in firing[rule_id].values()
-            )
-            _mention(batch, rule_id, message, others - 1)
+    def _plan(self, session: Session, memory: Memory, key: WriterKey, numbers: set[int]) -> None:
+        """Only the frames that are new: a run whose measuring is governed keeps bringing some."""
+        missing = {number for number in numbers if (*key, number) not in memory.plans}
+        if missing:
+            known, planner = memory.catch_up(session), self._planner(memory.rules or self._rules)
+            for number, places in self._source.layouts(session, memory.run_id, key, missing).items():
+                memory.plans[(*key, number)] = planner.plan(places, known)
+
+    def _planner(self, rules: RuleSet) -> Planner:
+        in_force = tuple(id(rule) for rule in rules.rules)
+        kept = self._planners.get(in_force)
+        if kept is None:
+            if len(self._planners) >= _PLANNERS_KEPT:
+                self._planners.clear()
+            kept = self._planners[in_force] = (rules, Planner(rules))
+        return kept[1]
+
+    def _group(
+        self, session: Session, memory: Memory, key: WriterKey, group: RowGroup, order: tuple[int, int]
+    ) -> list[Change]:
+        plan = memory.plans[(*key, group.frame)]
+        changes: list[Change] = []
+        for vector in plan.vectors:
+            self._vector(session, memory, vector, group, key[0], order, changes)
+        for column in _alarmed(memory, plan, group):
+            self._column(session, memory, column, group, key[0], order, changes)
+        if plan.columns:
+            shelf = memory.shelf(key, group.frame, plan.columns)
+            for number in shelf.take(group):
+                watch = self._column(session, memory, plan.columns[number], group, key[0], order, changes)
+                if watch is not None:
+                    shelf.judged(number, watch)
+        return changes
+
+    def _column(
+        self,
+        session: Session,
+        memory: Memory,
+        column: Column,
+        group: RowGroup,
+        attempt: int,
+        order: tuple[int, int],
+        changes: list[Change],
+    ) -> Watch | None:
+        """The rule on the series of this column, which has judged its readings; None when there are none."""
+        rule, rank, position, series_id = column
+        steps, times, values = group.steps, group.times, group.values[:, position]
+        if group.absent is not None:
+            there = ~group.absent[:, position]
+            steps, times, values = steps[there], times[there], values[there]
+        if not len(values):
+            return None
+        watch = memory.watches.get((rule.id, series_id)) or memory.watch(session, rule, series_id)
+        if watch.see(
+            steps.tolist(), times.tolist(), values, attempt=attempt, order=(*order, rank), changes=changes
+        ):
+            memory.note(watch)
+        return watch
+
+    def _vector(
+        self,
+        session: Session,
+        memory: Memory,
+        vector: Vector,
+        group: RowGroup,
+        attempt: int,
+        order: tuple[int, int],
+        changes: list[Change],
+    ) -> None:
+        rule, series_id = vector.rule, vector.slot.series_id
+        values = vector.slot.of(group.values)
+        there = None if group.absent is None else ~vector.slot.of(group.absent)
+        if rule.detector.skips and series_id not in memory.awake.get(rule.id, ()):
+            news: NDArray[np.bool_] = rule.detector.news(values)
+            if not (news if there is None else news & there).any():
+                return
+        if rule.reduction is None:
+            found = newsworthy(rule.detector.news, values, there)
+        else:
+            found = reduced(rule.reduction, values, there)
+        if not len(found.rows):
+            return
+        watch = memory.watches.get((rule.id, series_id)) or memory.watch(session, rule, series_id)
+        entries = [vector.names[one] if one != NO_ENTRY else None for one in found.entries.tolist()]
+        if watch.see(
+            group.steps[found.rows].tolist(),
+            group.times[found.rows].tolist(),
+            found.values,
+            attempt=attempt,
+            order=(*order, vector.rank),
+            changes=changes,
+            entries=entries,
+        ):
+            memory.note(watch)
 
 
-def _column(batch: Batch, column: Column, group: RowGroup, *, attempt: int, order: tuple[int, int]) -> None:
-    steps, times, values = group.steps, group.times, group.values[:, column.position]
-    if group.absent is not None:
-        there = ~group.absent[:, column.position]
-        steps, times, values = steps[there], times[there], values[there]
-    if not len(values):
-        return
-    for rule in column.rules:
-        watch = _watch(batch, rule, column.series)
-        batch.changes += watch.see(steps, times, values, attempt=attempt, order=order)
+def _alarmed(memory: Memory, plan: Plan, group: RowGroup) -> list[Column]:
+    """The columns of the rules that skim which cannot be skipped: a reading that is news, or something to remember."""
+    hits: list[Column] = []
+    for rule, rank, positions, series_ids in plan.skims:
+        news: NDArray[np.bool_] = rule.detector.news(group.values[:, positions])
+        if group.absent is not None:
+            news = news & ~group.absent[:, positions]
+        wanted = news.any(axis=0)
+        awake = memory.awake.get(rule.id)
+        if awake:
+            wanted |= np.isin(series_ids, list(awake))
+        if wanted.any():
+            found = zip(positions[wanted].tolist(), series_ids[wanted].tolist(), strict=True)
+            hits += [Column(rule, rank, position, series_id) for position, series_id in found]
+    return hits
 
 
-def _watch(batch: Batch, rule: Rule, series: Subject) -> Watch:
-    key = (rule.id, series.series_id)
-    if key not in batch.watches:
-        row = batch.rows.get(key)
-        batch.watches[key] = Watch.begin(rule, series) if row is None else Watch.resume(rule, series, row)
-    return batch.watches[key]
+def _speak(session: Session, memory: Memory, changes: Sequence[Change]) -> None:
+    """Which changes are sent, and who leads: kept in the alerts' memory, as what follows must know it."""
+    series = memory.catch_up(session)
+    firing = memory.firing
+    messages: list[tuple[str, Message]] = []
+    places: dict[str, int] = {}
+    for change in changes:
+        rule = change.watch.rule
+        if rule.id not in places:
+            places[rule.id] = sum(rule.watches(one) for one in series.values())
+        message = speak(
+            firing.setdefault(rule.id, {}),
+            series_id=change.watch.series.series_id,
+            episode=change.episode,
+            kind=change.kind,
+            severity=change.severity,
+            notify=rule.notify,
+            places=places[rule.id],
+        )
+        messages += [(rule.id, message)] if message else []
+    for row in memory.retired:
+        message = speak(
+            firing.get(row.rule, {}),
+            series_id=row.series_id,
+            episode=row.episode,
+            kind=Kind.RESOLVED,
+            severity=Severity(row.severity),
+            notify=Notify.model_validate({}),
+            places=1,
+        )
+        messages += [(row.rule, message)] if message else []
+    for rule in {change.watch.rule.id: change.watch.rule for change in changes}.values():
+        for series_id, member in firing[rule.id].items():
+            watch = memory.watches.get((rule.id, series_id))
+            if watch is not None and watch.follow(member.leader):
+                memory.note(watch)
+    for change in changes:
+        if change.watch.machine.state is not State.FIRING and change.watch.follow(None):
+            memory.note(change.watch)
+    for rule_id, message in messages:
+        others = sum(
+            one.leader == Leader(message.series_id, message.episode) for one in firing[rule_id].values()
+        )
+        _mention(changes, rule_id, message, others - 1)
+    memory.messages += messages
 
 
-def _firing(rows: Mapping[AlertKey, Alert]) -> dict[str, dict[int, Member]]:
-    found: dict[str, dict[int, Member]] = {}
-    for row in rows.values():
-        if row.state == State.FIRING.value:
-            leader: list[Any] | None = row.memory.get("leader")
-            member = Member(row.episode, Severity(row.severity), Leader(*leader) if leader else None)
-            found.setdefault(row.rule, {})[row.series_id] = member
-    return found
-
-
-def _mention(batch: Batch, rule_id: str, message: Message, others: int) -> None:
+def _mention(changes: Sequence[Change], rule_id: str, message: Message, others: int) -> None:
     """Say in the message how many other places it stands for."""
     if others < 1 or message.kind is Kind.RESOLVED:
         return
-    for change in batch.changes:
-        about = (change.watch.rule.id, change.watch.series.series_id, change.episode, change.kind)
+    for change in changes:
+        about: tuple[Any, ...] = (
+            change.watch.rule.id,
+            change.watch.series.series_id,
+            change.episode,
+            change.kind,
+        )
         if about == (rule_id, *message):
             places = "1 other place" if others == 1 else f"{others} other places"
             change.detail["also_at"] = others

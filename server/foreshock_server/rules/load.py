@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from foreshock_server.errors import DomainError
-from foreshock_server.rules.detectors import ForecastDrop, NonFinite, Threshold
+from foreshock_server.rules.applies import Intention, Profile, Runs
+from foreshock_server.rules.detectors import KINDS
+from foreshock_server.rules.documents import BadRules, mapping_in
 from foreshock_server.rules.pack import Match, Notify, Pack, Remedy, Rule, Runbook, Says, SeriesLike
 from foreshock_server.settings import Settings
 
-_DETECTORS: dict[str, type[BaseModel]] = {
-    "threshold": Threshold,
-    "forecast-drop": ForecastDrop,
-    "non-finite": NonFinite,
-}
+_STATISTICS_KEPT = 10_000  # names whose rules are known
 _PARTS: dict[str, type[BaseModel]] = {
     "matches": Match,
     "exclude": Match,
+    "runs": Runs,
+    "intention": Intention,
     "runbook": Runbook,
     "try": Remedy,
     "says": Says,
@@ -34,22 +34,13 @@ _PARTS: dict[str, type[BaseModel]] = {
 }
 
 
-class BadRules(DomainError):
-    """The rule packs cannot be used."""
-
-    status = 422
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
-
-
 @dataclass(frozen=True)
 class RuleSet:
     """The rules in force, and the file that each comes from."""
 
     rules: tuple[Rule, ...]
     origins: Mapping[str, str]  # rule id -> name of its file
+    _about: dict[str, tuple[Rule, ...]] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @classmethod
     def load(cls, settings: Settings) -> RuleSet:
@@ -76,9 +67,29 @@ class RuleSet:
                 origins[rule.id] = name
         return cls(tuple(rules.values()), {rule_id: origins[rule_id] for rule_id in rules})
 
+    def of_run(self, run: Profile) -> RuleSet:
+        """Those that are in force for this run, as they are there; itself when that makes no difference."""
+        applied = [rule.applied(run) for rule in self.rules]
+        if all(now is rule for now, rule in zip(applied, self.rules, strict=True)):
+            return self
+        return RuleSet(tuple(rule for rule in applied if rule is not None), self.origins)
+
     def matching(self, series: SeriesLike) -> list[Rule]:
         """The rules that are about this series."""
-        return [rule for rule in self.rules if rule.watches(series)]
+        return [rule for rule in self._of(series.statistic) if rule.watches(series)]
+
+    def _of(self, statistic: str) -> tuple[Rule, ...]:
+        """Those that name this statistic: most series of a run share theirs with others."""
+        found = self._about.get(statistic)
+        if found is None:
+            if len(self._about) >= _STATISTICS_KEPT:
+                self._about.clear()
+            found = self._about[statistic] = tuple(
+                rule
+                for rule in self.rules
+                if any(fnmatchcase(statistic, match.statistic) for match in rule.matches)
+            )
+        return found
 
     def runbook_of(self, rule_id: str) -> dict[str, Any] | None:
         """What people are told about the rule, as packs write it: meaning, check, try."""
@@ -91,8 +102,17 @@ class RuleSet:
 
 
 def builtin_packs() -> list[tuple[str, str]]:
-    """(name, text) of each pack that ships in the package."""
-    folder = files("foreshock_server.rules") / "builtin"
+    """(name, text) of each pack that ships in the package and is in force."""
+    return _shipped("builtin")
+
+
+def example_packs() -> dict[str, str]:
+    """The texts, by name, of packs that ship in the package for people to copy; none of them is in force."""
+    return {name.removesuffix(".yaml"): text for name, text in _shipped("examples")}
+
+
+def _shipped(where: str) -> list[tuple[str, str]]:
+    folder = files("foreshock_server.rules") / where
     found = [entry for entry in folder.iterdir() if entry.name.endswith(".yaml")]
     return [(entry.name, entry.read_text("utf-8")) for entry in sorted(found, key=lambda entry: entry.name)]
 
@@ -122,14 +142,11 @@ def unknown_disabled(packs: Iterable[tuple[str, Pack]], builtin: Iterable[str]) 
     ]
 
 
-def parse_pack(text: str, name: str) -> Pack:
-    """The pack in this text; `name` is the file, for the sentences of BadRules."""
-    try:
-        data = yaml.load(text, Loader=_NoDuplicates)  # noqa: S506 (a SafeLoader that refuses duplicate keys)
-    except yaml.YAMLError as error:
-        raise BadRules([f"{name}: not YAML: {_first_line(error)}"]) from None
-    if not isinstance(data, dict):
-        raise BadRules([f"{name}: a pack is a mapping; begin with `pack: NAME` and `rules:`."])
+def parse_pack(text: str, name: str, *, aliases: bool = True) -> Pack:
+    """The pack in this text; `name` is the file, for the sentences of BadRules. `aliases`: as `mapping_in` says."""
+    data = mapping_in(
+        text, name, "a pack is a mapping; begin with `pack: NAME` and `rules:`", aliases=aliases
+    )
     try:
         pack = Pack.model_validate(data)
     except ValidationError as error:
@@ -138,25 +155,6 @@ def parse_pack(text: str, name: str) -> Pack:
     if problems:
         raise BadRules(problems)
     return pack
-
-
-class _NoDuplicates(yaml.SafeLoader):
-    """Of two equal keys YAML silently takes the last: in a list of limits that is a trap."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is not text", key_node.start_mark
-                )
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key `{key}` comes twice in one mapping; keep one", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
 
 
 def _own_packs(folder: Path | None) -> list[tuple[str, str]]:
@@ -168,19 +166,19 @@ def _own_packs(folder: Path | None) -> list[tuple[str, str]]:
     return [(str(path), path.read_text("utf-8")) for path in paths]
 
 
-def _first_line(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    what = getattr(error, "problem", None) or str(error)
-    return what if mark is None else f"{what} (line {mark.line + 1}, column {mark.column + 1})"
-
-
 def _sentence(name: str, data: Mapping[str, Any], error: ErrorDetails) -> str:
     loc = list(error["loc"])
     where, model = name, _model_at(loc)
     if len(loc) >= 2 and loc[0] == "rules" and isinstance(loc[1], int):
         where += f", {_rule_name(data, loc[1])}"
         loc = loc[2:]
-    path = _path([part for part in loc if part not in _DETECTORS])
+    path = _path(
+        [
+            part
+            for part, before in zip(loc, ["", *loc], strict=False)
+            if before != "detector" or part not in KINDS
+        ]
+    )
     kind = error["type"]
     if kind == "extra_forbidden":
         known = sorted(field.alias or key for key, field in model.model_fields.items())
@@ -188,7 +186,7 @@ def _sentence(name: str, data: Mapping[str, Any], error: ErrorDetails) -> str:
     if kind == "missing":
         return f"{where}: `{path}` is missing; add it{_described(model, loc[-1])}."
     if kind in {"union_tag_invalid", "union_tag_not_found"}:
-        return f"{where}: `{path}.kind` must be one of: {', '.join(_DETECTORS)}."
+        return f"{where}: `{path}.kind` must be one of: {', '.join(KINDS)}."
     message = error["msg"].removeprefix("Value error, ")
     if kind == "value_error":
         return f"{where}: {f'`{path}`: ' if path else ''}{message}."
@@ -208,9 +206,9 @@ def _rule_name(data: Mapping[str, Any], index: int) -> str:
 
 def _model_at(loc: list[int | str]) -> type[BaseModel]:
     model: type[BaseModel] = Pack
-    for part in loc[:-1]:
-        if part in _DETECTORS:
-            model = _DETECTORS[str(part)]
+    for before, part in pairwise(["", *loc[:-1]]):
+        if before == "detector" and part in KINDS:
+            model = KINDS[str(part)]
         elif part in _PARTS:
             model = _PARTS[str(part)]
     return model

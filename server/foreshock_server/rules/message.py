@@ -32,6 +32,7 @@ def as_json(rule: Rule, series: About, reading: Reading, machine: Machine) -> di
     return {
         "title": rule.title,
         "family": series.family,
+        "rule_family": rule.family,
         "key": series.key,
         "statistic": series.statistic,
         "place": series.place,
@@ -45,6 +46,8 @@ def as_json(rule: Rule, series: About, reading: Reading, machine: Machine) -> di
         "clear": number(reading.clear_level),
         "forecast": None if reading.forecast is None else reading.forecast._asdict(),
         "message": sentence(rule, series, reading, machine),
+        **({"labels": dict(rule.labels)} if rule.labels else {}),
+        **({"entry": reading.entry} if reading.entry is not None else {}),
     }
 
 
@@ -56,9 +59,15 @@ def sentence(rule: Rule, series: About, reading: Reading, machine: Machine) -> s
         opening = f"{rule.title} may be beginning"
     else:
         opening = rule.opening(machine.severity.value)
-    parts = [f"{opening}{_where(rule, series)} since step {machine.since_step:,}: {_amount(series, reading)}"]
+    where = _where(rule, series, reading.entry)
+    since = f"{opening}{where} since step {machine.since_step:,}"
+    if reading.note is not None and math.isnan(reading.value):  # that nothing comes is no number
+        return f"{since}: {reading.note}."
+    parts = [f"{since}: {_amount(series, reading)}"]
     share = _share(reading)
-    if share is not None:
+    if reading.note is not None:
+        parts.append(reading.note)
+    elif share is not None:
         parts.append(f"{_percent(share)} of baseline")
     elif reading.threshold is not None and reading.level is not None:
         parts.append(_limit(reading))
@@ -70,7 +79,10 @@ def sentence(rule: Rule, series: About, reading: Reading, machine: Machine) -> s
 def resolution(rule: Rule, series: About, reading: Reading, fired_step: int | None, step: int) -> str:
     """What is said when it ends."""
     share = _share(reading)
-    amount = _amount(series, reading) + ("" if share is None else f", {_percent(share)} of baseline")
+    amount = reading.note if math.isnan(reading.value) else None
+    amount = amount or _amount(series, reading) + (
+        "" if share is None else f", {_percent(share)} of baseline"
+    )
     fired = "" if fired_step is None else f" (fired at step {fired_step:,})"
     return f"Resolved: {rule.title}{_where(rule, series)} at step {step:,}: {amount}{fired}."
 
@@ -81,13 +93,12 @@ def _share(reading: Reading) -> float | None:
     return reading.level / reading.baseline
 
 
-def _where(rule: Rule, series: About) -> str:
-    """The statistic is named where the rule is about several of them."""
+def _where(rule: Rule, series: About, entry: str | None = None) -> str:
+    """The statistic is named where the rule is about several of them, the entry where it is one of a vector's."""
     named = any("*" in one.statistic or "?" in one.statistic for one in rule.matches)
     what = f" ({series.statistic})" if named else ""
-    further = ", ".join(
-        f"{key} {value}" for key, value in series.labels.items() if key in {"rank", "tensor", "head"}
-    )
+    labels = [f"{key} {value}" for key, value in series.labels.items() if key in {"rank", "tensor", "head"}]
+    further = ", ".join(labels if entry is None else [*labels, entry])
     return what + (f" at {series.place}" if series.place else "") + (f" ({further})" if further else "")
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Annotated, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from foreshock_server.rules.detectors import ForecastDrop, NonFinite, Threshold
+from foreshock_server.rules.applies import Intention, Profile, Runs
+from foreshock_server.rules.detectors import Absence, AnyDetector, NonFinite
+from foreshock_server.rules.reduction import Reduction
 from foreshock_server.rules.state import Policy, Severity
 
 Text = Annotated[str, Field(min_length=1)]
 Steps = Annotated[int, Field(ge=0, le=10**9)]
-AnyDetector = Annotated[Threshold | ForecastDrop | NonFinite, Field(discriminator="kind")]
-
 
 ALL_RANKS = "all"  # the label `rank` of what several ranks read together
 
@@ -41,6 +42,11 @@ class Match(_Strict):
     statistic: Text = Field("*", description="name of the statistic")
     family: Text = Field("*", description="family of the statistic")
     place: str = Field("*", description="place in the model; an empty one means: the series without a place")
+    rank: str | None = Field(
+        None,
+        pattern=r"^(all|\*|\d{1,6})$",
+        description='`"3"`: of this rank alone; `"*"`: of every single rank; default: what all ranks read together',
+    )
     labels: dict[str, str] = Field(default_factory=dict, description="further labels and what they must be")
 
     def fits(self, series: SeriesLike) -> bool:
@@ -53,7 +59,13 @@ class Match(_Strict):
                 name in series.labels and fnmatchcase(series.labels[name], wanted)
                 for name, wanted in self.labels.items()
             )
+            and (self.rank is None or fnmatchcase(series.labels.get("rank", ALL_RANKS), self.rank))
         )
+
+    @property
+    def names_ranks(self) -> bool:
+        """True when it says which ranks it is about."""
+        return self.rank is not None or "rank" in self.labels
 
 
 class Remedy(_Strict):
@@ -86,6 +98,9 @@ class Says(_Strict):
 class Notify(_Strict):
     """When the rule speaks. One message when it fires in a run, one when all its series have resolved."""
 
+    severity: Literal["warning", "critical"] = Field(
+        "warning", description="the least severity that is worth a message; less than that stays on the page"
+    )
     places: int = Field(1, ge=1, description="warnings at fewer places than this stay on the page …")
     share: float = Field(
         1.0,
@@ -110,7 +125,21 @@ class Rule(_Strict):
         min_length=1, description="the series it is about: any that fits one of these"
     )
     exclude: list[Match] = Field(default_factory=list, description="but none that fits one of these")
+    runs: Runs = Field(
+        default_factory=lambda: Runs.model_validate({}), description="the runs it is about; default: all"
+    )
+    intention: Intention | None = Field(
+        None, description="what it does in runs that mean its subject to fall, hold or rise"
+    )
+    labels: dict[str, Text] = Field(
+        default_factory=dict, description="for channels to choose by: they travel with its alerts"
+    )
     detector: AnyDetector = Field(description="`kind` and its parameters")
+    reduce: Reduction | None = Field(
+        None,
+        description="of a vector (per head, per expert, …) the one number a step that is compared: min, max, mean, median, p10 "
+        "or p90; default: the worst entry",
+    )
     for_steps: Steps = 0
     min_samples: Annotated[int, Field(ge=1, le=100_000)] = 1
     warmup_steps: Steps = 0
@@ -124,9 +153,50 @@ class Rule(_Strict):
     def _samples_are_counted(self) -> Rule:
         if isinstance(self.detector, NonFinite) and self.min_samples > 1:
             raise ValueError("a non-finite rule does not count good readings: leave `min_samples` out")
+        if isinstance(self.detector, NonFinite) and self.reduce is not None:
+            raise ValueError("a non-finite rule looks at every entry of a vector: leave `reduce` out")
         return self
 
+    @model_validator(mode="after")
+    def _silence_waits_by_itself(self) -> Rule:
+        waits = self.for_steps or self.keep_firing_steps or self.cooldown_steps or self.min_samples > 1
+        if isinstance(self.detector, Absence) and (waits or self.reduce is not None):
+            raise ValueError(
+                "an absence rule waits by its own `steps` and `seconds`: leave `for_steps`, `keep_firing_steps`, "
+                "`cooldown_steps`, `min_samples` and `reduce` out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_turned(self) -> Rule:
+        if self.intention is not None and self.intention.turns and self.detector.turned() is None:
+            raise ValueError(
+                f"the signs of this `{self.detector.kind}` cannot be turned: write `silent`, and a rule of its own for such runs"
+            )
+        return self
+
+    def applied(self, run: Profile) -> Rule | None:
+        """The rule as it is in force for this run; None: it is not."""
+        stance = "watch" if self.intention is None else self.intention.stance(run)
+        if not self.runs.fit(run) or stance == "silent":
+            return None
+        return self if stance == "watch" else self._turned
+
+    @cached_property
+    def _turned(self) -> Rule:
+        return self.model_copy(update={"detector": self.detector.turned()})
+
+    @cached_property
+    def reduction(self) -> Reduction | None:
+        """How a vector becomes one number; None: its first entry that is news."""
+        return self.detector.worst if self.reduce is None else self.reduce
+
     @property
+    def inhibits(self) -> bool:
+        """True when what else fires in the run while it is critical follows from it."""
+        return isinstance(self.detector, NonFinite)
+
+    @cached_property
     def policy(self) -> Policy:
         """How long it waits, as the state machine takes it."""
         return Policy(
@@ -142,7 +212,7 @@ class Rule(_Strict):
         """True when the rule is about this series. Single ranks beside the first are watched only by rules that name the label:
         what all of them read together is a series of its own."""
         if series.labels.get("rank", ALL_RANKS) != ALL_RANKS and not any(
-            "rank" in one.labels for one in self.matches
+            one.names_ranks for one in self.matches
         ):
             return False
         return any(one.fits(series) for one in self.matches) and not any(

@@ -7,6 +7,7 @@ ends say the same, because training did go on through them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -89,7 +90,7 @@ class Advance(NamedTuple):
 
 
 def advance(
-    before: Machine, *, breach: bool | None, critical: bool, clear: bool, step: int, policy: Policy
+    before: Machine, breach: bool | None, critical: bool, clear: bool, step: int, policy: Policy
 ) -> Advance:
     """The alert after one more verdict of its detector.
 
@@ -117,6 +118,24 @@ def advance(
     return _while_firing(now, policy) if now.state is State.FIRING else _until_firing(now, policy)
 
 
+def pass_over(before: Machine, clear: Sequence[bool], steps: Sequence[int]) -> Machine:
+    """The ok machine after readings at these steps, none of which is a breach: what `advance` would have made of each in turn."""
+    last, cleared, quiet = before.last_step, before.cleared, before.quiet
+    for good, step in zip(clear, steps, strict=True):
+        forward = 0 if last is None else max(0, step - last)
+        cleared = _lasted(cleared, good, forward)
+        quiet = None if quiet is None else quiet + forward
+        last = step
+    return before._replace(
+        last_step=last,
+        samples=before.samples + len(steps),
+        breached=None,
+        critical=None,
+        cleared=cleared,
+        quiet=quiet,
+    )
+
+
 def _lasted(before: int | None, holds: bool, forward: int) -> int | None:
     if not holds:
         return None
@@ -125,8 +144,9 @@ def _lasted(before: int | None, holds: bool, forward: int) -> int | None:
 
 def _until_firing(now: Machine, policy: Policy) -> Advance:
     if now.breached is None:
-        reason = Reason.GOOD if now.state is State.OK else Reason.BREACH_ENDED
-        return Advance(now._replace(state=State.OK, since_step=None), None, reason)
+        if now.state is State.OK:
+            return Advance(now, None, Reason.GOOD)
+        return Advance(now._replace(state=State.OK, since_step=None), None, Reason.BREACH_ENDED)
     if now.samples < policy.min_samples:
         return Advance(now._replace(breached=None, critical=None), None, Reason.TOO_FEW_SAMPLES)
     began = now.state is State.OK

@@ -2,44 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foreshock_server.models import Alert, Series
+from foreshock_server.models import Alert
 from foreshock_server.rules import message
+from foreshock_server.rules.columns import Subject
 from foreshock_server.rules.detectors import Reading
+from foreshock_server.rules.detectors.absence import AbsenceMemory, Verdict
 from foreshock_server.rules.incidents import Leader
 from foreshock_server.rules.pack import Rule
-from foreshock_server.rules.state import Kind, Machine, Reason, Severity, State, advance
+from foreshock_server.rules.state import Kind, Machine, Reason, Severity, State, advance, pass_over
 
+_NO_NEWS = np.zeros(1)
 _COUNTERS = ("samples", "breached", "critical", "cleared", "quiet")
-
-
-class Subject(NamedTuple):
-    """What rules and sentences need of a series; lighter than its row, as many are kept."""
-
-    series_id: int
-    key: str
-    statistic: str
-    family: str
-    place: str
-    unit: str
-    labels: dict[str, Any]
-
-    @classmethod
-    def of(cls, row: Series) -> Subject:
-        """Of this row."""
-        return cls(row.series_id, row.key, row.statistic, row.family, row.place, row.unit, row.labels)
 
 
 class Change(NamedTuple):
     """A transition in the making."""
 
-    order: tuple[int, ...]  # where in the batch it happened
+    order: tuple[int, ...]  # where in what was judged together it happened
     watch: Watch
     kind: Kind
     severity: Severity
@@ -52,21 +38,18 @@ class Change(NamedTuple):
 
 @dataclass(eq=False)
 class Watch:
-    """What the evaluator holds while it goes through a batch."""
+    """What a run's memory holds of it."""
 
     rule: Rule
     series: Subject
     machine: Machine
     memory: Any
     reading: Mapping[str, Any] = field(default_factory=dict)  # as stored
+    last: Reading | None = None  # of those that are not stored
     leader: Leader | None = None  # of the incident it belongs to while it fires
     attempt: int = 1  # of the last reading
     stored: bool = False  # there is a row
-    touched: bool = False  # the row must be written
-    seen: bool = False  # someone who looks at the run could see the difference
-
-    def __post_init__(self) -> None:
-        self.policy = self.rule.policy
+    seen: bool = False  # someone who looks at the run could see the difference from it
 
     @classmethod
     def begin(cls, rule: Rule, series: Subject) -> Watch:
@@ -83,72 +66,122 @@ class Watch:
             machine_of(row),
             rule.detector.load(row.memory["detector"]),
             row.reading,
-            None if leader is None else Leader(*leader),
-            row.attempt,
+            leader=None if leader is None else Leader(*leader),
+            attempt=row.attempt,
             stored=True,
         )
 
     def see(
         self,
-        steps: NDArray[np.int64],
-        times: NDArray[np.float64],
+        steps: Sequence[int],
+        times: Sequence[float],
         values: NDArray[np.floating[Any]],
         *,
         attempt: int,
-        order: tuple[int, ...],
-    ) -> list[Change]:
-        """The changes that these readings bring, in their order."""
-        if self._may_skip() and self.rule.detector.skim(self.memory, values) == len(values):
-            return []
+        order: tuple[int, int, int],
+        changes: list[Change],
+        entries: Sequence[str | None] | None = None,
+    ) -> bool:
+        """True when these readings changed anything; the transitions they bring are added to `changes`.
+
+        `order`: the block, the row group, and the place of the rule among the others. `entries`: of a vector, which one each
+        reading is of.
+        """
         # Locals: this loop runs once per reading and rule.
-        detector, policy, machine, memory = self.rule.detector, self.policy, self.machine, self.memory
+        rule = self.rule
+        detector, policy, machine, memory = rule.detector, rule.policy, self.machine, self.memory
+        update, skips, warmup = detector.update, detector.skips, policy.warmup_steps
         last: Reading | None = None
-        changes: list[Change] = []
-        skips, count, row = detector.skips, len(values), 0
-        where, when, what = steps.tolist(), times.tolist(), values.tolist()
+        what = values.tolist()
+        count, row = len(what), 0
         while row < count:
             if skips and machine.state is State.OK:
                 row += detector.skim(memory, values[row:])
                 if row == count:
                     break
-            step = where[row]
-            if step >= policy.warmup_steps:
-                memory, reading = detector.update(memory, step, what[row])
+            step = steps[row]
+            if step >= warmup:
+                memory, reading = update(memory, step, what[row])
+                if entries is not None:
+                    reading = reading._replace(entry=entries[row])
                 before = machine
                 machine, kind, reason = advance(
-                    before,
-                    breach=reading.breach,
-                    critical=reading.critical,
-                    clear=reading.clear,
-                    step=step,
-                    policy=policy,
+                    before, reading.breach, reading.critical, reading.clear, step, policy
                 )
                 if reading.breach is not None:
                     last = reading
                 if machine.state is not before.state or machine.severity is not before.severity:
                     self.seen = True
                 if kind is not None:
-                    place = (*order, row, self.series.series_id)
-                    changes.append(self._change(place, kind, reason, reading, before, machine, when[row]))
+                    place = (order[0], order[1], row, self.series.series_id, order[2])
+                    changes.append(self._change(place, kind, reason, reading, before, machine, times[row]))
             row += 1
         if memory is self.memory and machine is self.machine:
-            return []
-        self.machine, self.memory, self.attempt, self.touched = machine, memory, attempt, True
+            return False
+        self.machine, self.memory, self.attempt = machine, memory, attempt
         if last is not None:
-            self.reading = message.as_json(self.rule, self.series, last, machine)
-        return changes
+            self.last = last
+        return True
 
-    def _may_skip(self) -> bool:
-        return self.rule.detector.skips and self.machine.state is State.OK
+    def pass_over(
+        self, steps: Sequence[int], times: Sequence[float], values: NDArray[np.floating[Any]], *, attempt: int
+    ) -> bool:
+        """The same for readings that bring no transition, as its detector said before them (`Detector.quiet`)."""
+        if self.machine.state is State.OK and min(steps) >= self.rule.policy.warmup_steps and len(steps) > 1:
+            before = steps[:-1]
+            self.memory, clear = self.rule.detector.pass_over(
+                self.memory, before, values[:-1].astype(np.float64)
+            )
+            self.machine = pass_over(self.machine, clear, before)
+            steps, times, values = steps[-1:], times[-1:], values[-1:]
+        return self.see(steps, times, values, attempt=attempt, order=(0, 0, 0), changes=[])
 
-    def follow(self, leader: Leader | None) -> None:
-        """Belong to this incident, or to none."""
-        if leader != self.leader:
-            self.leader, self.touched = leader, True
+    def told(
+        self,
+        memory: AbsenceMemory,
+        verdicts: Sequence[Verdict],
+        *,
+        order: tuple[int, int, int],
+        changes: list[Change],
+    ) -> bool:
+        """True when what an absence rule has heard, or not, changed anything; the transitions are added to `changes`."""
+        if memory == self.memory:
+            return False
+        self.memory = memory
+        for row, one in enumerate(verdicts):
+            before = self.machine
+            self.machine, kind, reason = advance(
+                before, one.silent, False, not one.silent, one.step, self.rule.policy
+            )
+            self.last = Reading(one.silent, clear=not one.silent, note=one.note)
+            self.seen = self.seen or self.machine.state is not before.state
+            if kind is not None:
+                place = (order[0], order[1], row, self.series.series_id, order[2])
+                changes.append(self._change(place, kind, reason, self.last, before, self.machine, one.at))
+        if memory.process is not None:
+            self.attempt = memory.process[0]
+        return True
+
+    @property
+    def may_be_skipped(self) -> bool:
+        """True when readings that are no news change nothing."""
+        return self.machine.state is State.OK and self.rule.detector.skim(self.memory, _NO_NEWS) > 0
+
+    def follow(self, leader: Leader | None) -> bool:
+        """Belong to this incident, or to none; True when that is a change."""
+        changed = leader != self.leader
+        self.leader = leader
+        return changed
+
+    def rest(self) -> None:
+        """Its row is written."""
+        self.stored, self.seen = True, False
 
     def row(self, run_id: str) -> dict[str, Any]:
         """The Alert row that this rests in."""
         machine = self.machine
+        if self.last is not None:
+            self.reading, self.last = message.as_json(self.rule, self.series, self.last, machine), None
         return {
             "run_id": run_id,
             "rule": self.rule.id,

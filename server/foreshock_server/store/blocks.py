@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session, load_only
 
 from foreshock_server.models import Block, Writer
@@ -15,12 +15,14 @@ from foreshock_server.store.rows import RowGroup, decode_rows, encode_rows
 
 __all__ = [
     "Columns",
+    "Portion",
     "RowGroup",
     "StoredBlock",
     "append",
     "blocks_after",
     "decode_rows",
     "is_settled",
+    "portion",
     "raise_floor",
     "read",
     "unevaluated",
@@ -34,6 +36,14 @@ class StoredBlock:
     seq: int
     received_at: float
     rows: list[RowGroup]
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Blocks of one writer in order; nothing else of it lies up to `upto`."""
+
+    blocks: list[StoredBlock]
+    upto: int
 
 
 def is_settled(session: Session, writer: Writer, seq: int) -> bool:
@@ -110,6 +120,28 @@ def unevaluated(session: Session, limit: int = 1000) -> list[Writer]:
     return list(session.scalars(query))
 
 
+def portion(
+    session: Session, run_id: str, attempt: int, writer: str, after: int, upto: int, most_points: int
+) -> Portion:
+    """Blocks with after < seq <= upto, at least one if there is any, and no more once they hold this many readings."""
+    query = (
+        select(Block.seq, Block.received_at, Block.points, Block.rows)
+        .where(Block.run_id == run_id, Block.attempt == attempt, Block.writer == writer)
+        .where(Block.seq > after, Block.seq <= upto)
+        .order_by(Block.seq)
+        .execution_options(yield_per=50)
+    )
+    found: list[StoredBlock] = []
+    points = 0
+    with session.execute(query) as result:
+        for seq, at, size, rows in result:
+            if found and points + size > most_points:
+                return Portion(found, found[-1].seq)
+            found.append(StoredBlock(seq, at, decode_rows(rows)))
+            points += size
+    return Portion(found, upto)
+
+
 def blocks_after(
     session: Session, run_id: str, attempt: int, writer: str, seq: int, limit: int = 100
 ) -> list[StoredBlock]:
@@ -117,21 +149,28 @@ def blocks_after(
 
     A seq may be missing for good (lost at the writer), so set `evaluated_seq` to `acked_seq` after the last one.
     """
-    acked = (
-        select(Writer.acked_seq)
-        .where(Writer.run_id == run_id, Writer.attempt == attempt, Writer.writer == writer)
-        .scalar_subquery()
-    )
-    query = (
-        select(Block.seq, Block.received_at, Block.rows)
+    values = {"run": run_id, "attempt": attempt, "writer": writer, "seq": seq, "most": limit}
+    found = session.connection().execute(_AFTER, values)
+    return [StoredBlock(number, at, decode_rows(rows)) for number, at, rows in found]
+
+
+# Made once: to put it together took longer than to run it.
+_AFTER = (
+    select(Block.seq, Block.received_at, Block.rows)
+    .where(
+        Block.run_id == bindparam("run"),
+        Block.attempt == bindparam("attempt"),
+        Block.writer == bindparam("writer"),
+        Block.seq > bindparam("seq"),
+        Block.seq
+        <= select(Writer.acked_seq)
         .where(
-            Block.run_id == run_id,
-            Block.attempt == attempt,
-            Block.writer == writer,
-            Block.seq > seq,
-            Block.seq <= acked,
+            Writer.run_id == bindparam("run"),
+            Writer.attempt == bindparam("attempt"),
+            Writer.writer == bindparam("writer"),
         )
-        .order_by(Block.seq)
-        .limit(limit)
+        .scalar_subquery(),
     )
-    return [StoredBlock(number, at, decode_rows(rows)) for number, at, rows in session.execute(query)]
+    .order_by(Block.seq)
+    .limit(bindparam("most"))
+)

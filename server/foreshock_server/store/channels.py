@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from foreshock_server.errors import Invalid, UnknownChannel
 from foreshock_server.models import Channel
+from foreshock_server.store import breakers
 from foreshock_server.store.once import insert_once
 
 FROM_SETTINGS = "settings"
@@ -61,8 +62,9 @@ def create_channel(
     project: str | None,
     enabled: bool,
     now: float,
+    **routing: Any,
 ) -> Channel:
-    """A channel made by a person."""
+    """A channel made by a person; `routing`: its matches, after_seconds, repeat_seconds, digest_seconds."""
     _check_name(session, name)
     channel = Channel(
         id=uuid.uuid4().hex,
@@ -73,6 +75,7 @@ def create_channel(
         enabled=enabled,
         origin=FROM_API,
         created_at=now,
+        **routing,
     )
     session.add(channel)
     session.flush()
@@ -84,6 +87,8 @@ def change_channel(session: Session, channel_id: str, **changes: Any) -> Channel
     channel = _editable(session, channel_id)
     if changes.get("name", channel.name) != channel.name:
         _check_name(session, changes["name"])
+    if "config" in changes or changes.get("enabled"):
+        breakers.forget(session, channel_id)  # as it is now it may work
     for column, value in changes.items():
         setattr(channel, column, value)
     session.flush()
@@ -93,6 +98,7 @@ def change_channel(session: Session, channel_id: str, **changes: Any) -> Channel
 def delete_channel(session: Session, channel_id: str) -> None:
     """Forget the channel; what still waits for it fails when its turn comes, and says why."""
     session.delete(_editable(session, channel_id))
+    breakers.forget(session, channel_id)
     session.flush()
 
 
@@ -115,7 +121,10 @@ def sync_settings(session: Session, wanted: Sequence[Wanted], now: float) -> lis
         }
         insert_once(session, Channel, row)
         channel = get_channel(session, want.id)
-        channel.config = {**channel.config, **want.config}
+        config = {**channel.config, **want.config}
+        if config != channel.config:
+            breakers.forget(session, channel.id)
+        channel.config = config
         channel.enabled = True
         current.append(channel)
     gone = select(Channel).where(

@@ -1,11 +1,11 @@
-"""Blocks -> the columns of single series. What was read of acknowledged blocks is kept: that part never changes again."""
+"""Segments and blocks -> the columns of single series. What was read of acknowledged blocks is kept until they are sealed."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,13 +15,15 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from foreshock_server.models import Block, Frame, Writer
+from foreshock_server.store import attempts
+from foreshock_server.store.attempts import LAST
 from foreshock_server.store.gather import Gathered, gather
+from foreshock_server.store.layout import Slot, slots
+from foreshock_server.store.runs import life_of
+from foreshock_server.store.sealed import WriterKey, read_segments
 
 MOST_BYTES = 128 * 2**20  # kept columns, per process and database
 MOST_RUNS = 256  # runs whose frames are kept
-GLIMPSE = 400  # blocks from which an overview of a long run is drawn
-
-WriterKey = tuple[int, str]  # attempt, writer
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,11 @@ class Columns:
 
     steps: NDArray[np.int64]
     times: NDArray[np.float64]
-    values: NDArray[np.float64]
+    values: NDArray[np.float64]  # [n]; of a vector [n, entries]
     attempts: NDArray[np.int32]
+    parts: tuple[
+        tuple[int, str, int], ...
+    ] = ()  # as `read` gives them: (attempt, writer, readings) in this order
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -39,64 +44,71 @@ class Columns:
 
 @dataclass(frozen=True)
 class _Part:
-    """One writer's readings of one series, as far as its blocks were read."""
+    """One writer's readings of one series that are not sealed: of blocks with after < seq <= upto."""
 
-    upto: int = 0  # seq of the last block in it
-    steps: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    times: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    values: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    after: int
+    upto: int
+    readings: Gathered | None = None  # None: there is no reading; its values are float64
+
+    def behind(self, seq: int) -> _Part:
+        """What is left once blocks up to this seq are sealed."""
+        if seq <= self.after or self.readings is None:
+            return _Part(max(seq, self.after), max(seq, self.upto), self.readings)
+        if seq >= self.upto:
+            return _Part(seq, seq)
+        rest = self.readings.after(seq).copy()  # a view would hold all of it in memory
+        return _Part(seq, self.upto, rest if len(rest.seqs) else None)
 
     def extended(self, upto: int, new: Gathered) -> _Part:
+        """With the readings of later blocks."""
         if not len(new.seqs):
-            return _Part(upto, self.steps, self.times, self.values)
-        return _Part(
-            upto,
-            np.concatenate([self.steps, new.steps]),
-            np.concatenate([self.times, new.times]),
-            np.concatenate([self.values, new.values]),  # float32 becomes float64 here
-        )
+            return _Part(self.after, upto, self.readings)
+        return _Part(self.after, upto, joined([new] if self.readings is None else [self.readings, new]))
 
 
-_NOTHING = _Part()
 _Kept = Mapping[WriterKey, _Part]
-_Places = dict[WriterKey, dict[int, list[tuple[int, int]]]]  # frame -> (series id, position in the frame)
+_Slots = dict[tuple[int, str, int], list[Slot]]  # by attempt, writer and frame
+_Places = dict[WriterKey, dict[int, list[Slot]]]  # by frame
 
 
 class _Cache:
-    """The least recently read series go first when memory is short. Values are immutable, so readers need no lock."""
+    """The least recently read series go first when memory is short. Values are immutable, so readers need no lock.
+
+    `owner` is a run in one of its lives: one that was deleted and imported again may hold other readings under the same numbers.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, int], _Kept] = OrderedDict()
         self._bytes = 0
-        self._frames: OrderedDict[str, dict[tuple[int, str, int], list[int]]] = OrderedDict()
+        self._frames: OrderedDict[str, _Slots] = OrderedDict()
 
-    def get(self, run_id: str, series_id: int) -> _Kept:
+    def get(self, owner: str, series_id: int) -> _Kept:
         with self._lock:
-            kept = self._kept.get((run_id, series_id))
+            kept = self._kept.get((owner, series_id))
             if kept is None:
                 return {}
-            self._kept.move_to_end((run_id, series_id))
+            self._kept.move_to_end((owner, series_id))
             return kept
 
-    def put(self, run_id: str, series_id: int, kept: _Kept) -> None:
+    def put(self, owner: str, series_id: int, kept: _Kept) -> None:
         with self._lock:
-            self._bytes += _size(kept) - _size(self._kept.pop((run_id, series_id), {}))
-            self._kept[run_id, series_id] = kept
+            self._bytes += _size(kept) - _size(self._kept.pop((owner, series_id), {}))
+            self._kept[owner, series_id] = kept
             while self._bytes > MOST_BYTES and self._kept:
                 self._bytes -= _size(self._kept.popitem(last=False)[1])
 
-    def frames(self, session: Session, run_id: str) -> dict[tuple[int, str, int], list[int]]:
-        """Series ids of every frame of the run; a frame never changes, so only new ones are read."""
+    def frames(self, session: Session, run_id: str, owner: str) -> _Slots:
+        """The slots of every frame of the run; a frame never changes, so only new ones are read."""
         with self._lock:
-            known = self._frames.get(run_id, {})
+            known = self._frames.get(owner, {})
         query = select(Frame.attempt, Frame.writer, Frame.frame).where(Frame.run_id == run_id)
         if set(session.execute(query)) != set(known):
             rows = session.scalars(select(Frame).where(Frame.run_id == run_id))
-            known = {(row.attempt, row.writer, row.frame): row.series_ids for row in rows}
+            known = {(row.attempt, row.writer, row.frame): slots(row) for row in rows}
         with self._lock:
-            self._frames[run_id] = known
-            self._frames.move_to_end(run_id)
+            self._frames[owner] = known
+            self._frames.move_to_end(owner)
             while len(self._frames) > MOST_RUNS:
                 self._frames.popitem(last=False)
         return known
@@ -114,61 +126,66 @@ def read(
     series_ids: Collection[int],
     first: int | None = None,
     last: int | None = None,
+    *,
+    superseded: bool = True,
 ) -> dict[int, Columns]:
     """All readings of these series with first <= step <= last; a series without readings has empty columns.
 
-    In a session of `Database.reading()` only what is new since the last read is decoded. Another session may see
-    what will never be committed, so it decodes everything and keeps nothing.
+    `superseded=False` leaves out what a later attempt read anew. In a session of `Database.reading()` only what is new
+    since the last read is decoded of blocks. Another session may see what will never be committed, so it decodes
+    everything and keeps nothing.
     """
-    cache = _cache(session) if session.info.get("steady") else _Cache()
     wanted = set(series_ids)
-    kept: dict[int, dict[WriterKey, _Part]] = {number: dict(cache.get(run_id, number)) for number in wanted}
-    tails: dict[int, dict[WriterKey, _Part]] = {number: {} for number in wanted}
-    acked = {
-        (attempt, writer): seq
-        for attempt, writer, seq in session.execute(
-            select(Writer.attempt, Writer.writer, Writer.acked_seq).where(Writer.run_id == run_id)
+    resting = read_segments(session, run_id, wanted, first, last)
+    fresh = recent(session, run_id, wanted)
+    ends = None if superseded else attempts.ends(session, run_id)
+    return {
+        number: _join(resting.get(number, {}), fresh.get(number, {}), first, last, ends) for number in wanted
+    }
+
+
+def recent(session: Session, run_id: str, wanted: Collection[int]) -> dict[int, dict[WriterKey, Gathered]]:
+    """The readings that are not sealed yet, by series and writer, in the order of recording; values are float64."""
+    cache = _cache(session) if session.info.get("steady") else _Cache()
+    owner = f"{run_id} {life_of(session, run_id)}"
+    writers = {
+        (attempt, writer): (acked, sealed)
+        for attempt, writer, acked, sealed in session.execute(
+            select(Writer.attempt, Writer.writer, Writer.acked_seq, Writer.sealed_seq).where(
+                Writer.run_id == run_id
+            )
         )
     }
-    for writer, frames in _places(cache.frames(session, run_id), wanted).items():
-        concerned = {number for found in frames.values() for number, _ in found}
-        begun = {number: kept[number].get(writer, _NOTHING).upto for number in concerned}
-        stored = _blocks_after(session, run_id, writer, min(begun.values()))
-        for number, new in gather(stored, frames).items():
-            new = new.after(begun[number])
-            settled = new.upto(acked[writer])
-            part = kept[number].get(writer, _NOTHING)
-            kept[number][writer] = part.extended(max(part.upto, acked[writer]), settled)
-            if len(settled.seqs) < len(new.seqs):
-                tails[number][writer] = part.extended(0, new)
+    kept: dict[int, dict[WriterKey, _Part]] = {number: dict(cache.get(owner, number)) for number in wanted}
+    found: dict[int, dict[WriterKey, Gathered]] = {number: {} for number in wanted}
+    for writer, frames in _places(cache.frames(session, run_id, owner), set(wanted)).items():
+        acked, sealed = writers[writer]
+        parts = {}
+        for number in {slot.series_id for of_frame in frames.values() for slot in of_frame}:
+            part = kept[number].get(writer)
+            # Another reader may have seen more sealed than this session's moment has: then it holds too little for us.
+            parts[number] = (
+                _Part(sealed, sealed) if part is None or part.after > sealed else part.behind(sealed)
+            )
+        stored = _blocks_after(session, run_id, writer, min(part.upto for part in parts.values()))
+        news = gather(stored, frames)
+        for number, part in parts.items():
+            new = news[number].after(part.upto) if number in news else None
+            settled = None if new is None else new.upto(acked)
+            upto = max(part.upto, acked)
+            kept[number][writer] = (
+                _Part(part.after, upto, part.readings) if settled is None else part.extended(upto, settled)
+            )
+            now = (
+                kept[number][writer]
+                if new is None or settled is None or len(settled.seqs) == len(new.seqs)
+                else part.extended(upto, new)
+            )
+            if now.readings is not None:
+                found[number][writer] = now.readings
     for number in wanted:
-        cache.put(run_id, number, kept[number])
-    return {number: _join({**kept[number], **tails[number]}, first, last) for number in wanted}
-
-
-def glimpse(session: Session, run_id: str, series_id: int) -> Columns:
-    """The course of a series without reading a long one from the beginning: from evenly spread blocks, unless all are known.
-
-    For overviews only: what lies between the blocks is not seen.
-    """
-    known = _cache(session).get(run_id, series_id) if session.info.get("steady") else {}
-    query = select(Writer.attempt, Writer.writer, Writer.acked_seq).where(Writer.run_id == run_id)
-    acked = {(attempt, writer): seq for attempt, writer, seq in session.execute(query)}
-    if known or sum(acked.values()) <= GLIMPSE:
-        return read(session, run_id, [series_id])[series_id]
-    parts = {}
-    for writer, frames in _places(_cache(session).frames(session, run_id), {series_id}).items():
-        share = max(2, round(GLIMPSE * acked[writer] / sum(acked.values())))
-        seqs = np.unique(np.linspace(1, max(1, acked[writer]), share).astype(np.int64)).tolist()
-        stored = session.execute(
-            select(Block.seq, Block.rows)
-            .where(Block.run_id == run_id, Block.attempt == writer[0], Block.writer == writer[1])
-            .where(Block.seq.in_(seqs))
-            .order_by(Block.seq)
-        )
-        for new in gather(((seq, rows) for seq, rows in stored), frames).values():
-            parts[writer] = _NOTHING.extended(0, new)
-    return _join(parts, None, None)
+        cache.put(owner, number, kept[number])
+    return found
 
 
 def _cache(session: Session) -> _Cache:
@@ -177,10 +194,10 @@ def _cache(session: Session) -> _Cache:
         return _caches.setdefault(engine, _Cache())
 
 
-def _places(frames: Mapping[tuple[int, str, int], list[int]], wanted: set[int]) -> _Places:
+def _places(frames: _Slots, wanted: set[int]) -> _Places:
     places: _Places = {}
-    for (attempt, writer, frame), series_ids in frames.items():
-        found = [(number, j) for j, number in enumerate(series_ids) if number in wanted]
+    for (attempt, writer, frame), own in frames.items():
+        found = [slot for slot in own if slot.series_id in wanted]
         if found:
             places.setdefault((attempt, writer), {})[frame] = found
     return places
@@ -196,24 +213,58 @@ def _blocks_after(session: Session, run_id: str, writer: WriterKey, seq: int) ->
     yield from session.execute(query)
 
 
-def _join(parts: Mapping[WriterKey, _Part], first: int | None, last: int | None) -> Columns:
-    ordered = [(attempt, part) for (attempt, _), part in sorted(parts.items(), key=lambda one: one[0])]
-    if not ordered:
+def _join(
+    resting: Mapping[WriterKey, Gathered],
+    fresh: Mapping[WriterKey, Gathered],
+    first: int | None,
+    last: int | None,
+    ends: Mapping[int, int] | None,
+) -> Columns:
+    parts: list[tuple[WriterKey, Gathered]] = []
+    for key in sorted({*resting, *fresh}):
+        end = last if ends is None else min(LAST if last is None else last, ends.get(key[0], LAST))
+        some = [_within(one[key], first, end) for one in (resting, fresh) if key in one]
+        parts += [(key, joined(some))] if any(len(one.seqs) for one in some) else []
+    if not parts:
         return Columns(np.empty(0, np.int64), np.empty(0), np.empty(0), np.empty(0, np.int32))
-    steps = np.concatenate([part.steps for _, part in ordered])
-    times = np.concatenate([part.times for _, part in ordered])
-    values = np.concatenate([part.values for _, part in ordered])
-    sizes = [len(part.steps) for _, part in ordered]
-    attempts = np.repeat(np.array([attempt for attempt, _ in ordered], np.int32), sizes)
+    sizes = [len(part.seqs) for _, part in parts]
+    return Columns(
+        np.concatenate([part.steps for _, part in parts]),
+        np.concatenate([part.times for _, part in parts]),
+        np.concatenate([part.values for _, part in parts]),
+        np.repeat(np.array([attempt for (attempt, _), _ in parts], np.int32), sizes),
+        tuple((attempt, writer, size) for ((attempt, writer), _), size in zip(parts, sizes, strict=True)),
+    )
+
+
+def joined(parts: Sequence[Gathered]) -> Gathered:
+    """One after the other; float32 becomes float64 here."""
+    some = [part for part in parts if len(part.seqs)] or list(parts[:1])
+    return Gathered(
+        np.concatenate([part.seqs for part in some]),
+        np.concatenate([part.steps for part in some]),
+        np.concatenate([part.times for part in some]),
+        np.concatenate([part.values.astype(np.float64, copy=False) for part in some]),
+    )
+
+
+def _within(part: Gathered, first: int | None, last: int | None) -> Gathered:
     if first is None and last is None:
-        return Columns(steps, times, values, attempts)
-    keep = np.ones(len(steps), np.bool_)
+        return part
+    keep = np.ones(len(part.steps), np.bool_)
     if first is not None:
-        keep &= steps >= first
+        keep &= part.steps >= first
     if last is not None:
-        keep &= steps <= last
-    return Columns(steps[keep], times[keep], values[keep], attempts[keep])
+        keep &= part.steps <= last
+    return Gathered(part.seqs[keep], part.steps[keep], part.times[keep], part.values[keep])
 
 
 def _size(kept: _Kept) -> int:
-    return sum(part.steps.nbytes + part.times.nbytes + part.values.nbytes + 200 for part in kept.values())
+    return sum(
+        200
+        + sum(column.nbytes for column in (part.readings.seqs, part.readings.steps, part.readings.times))
+        + part.readings.values.nbytes
+        if part.readings is not None
+        else 200
+        for part in kept.values()
+    )

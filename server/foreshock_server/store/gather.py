@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foreshock_server.store.layout import Slot
 from foreshock_server.store.rows import RowGroup, decode_rows
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """Readings of one series in the order in which they were recorded, with the seq of the block that brought each."""
+    """Readings of one series in the order in which they were recorded, with the seq of the block that brought each.
+
+    `values` are [n] of a number, [n, entries] of a vector; an entry without a reading beside others that have one is NaN.
+    """
 
     seqs: NDArray[np.int64]
     steps: NDArray[np.int64]
@@ -29,6 +33,10 @@ class Gathered:
         """Those of this and earlier blocks."""
         return self._from(slice(None, int(np.searchsorted(self.seqs, seq, side="right"))))
 
+    def copy(self) -> Gathered:
+        """The same in memory of its own."""
+        return Gathered(self.seqs.copy(), self.steps.copy(), self.times.copy(), self.values.copy())
+
     def _from(self, part: slice) -> Gathered:
         return Gathered(self.seqs[part], self.steps[part], self.times[part], self.values[part])
 
@@ -37,13 +45,18 @@ class Gathered:
 class _Frame:
     """The wanted columns of one frame, block by block: cheaper than column by column, which would be Python's loop."""
 
-    positions: NDArray[np.intp]
+    slots: Sequence[Slot]
     seqs: list[int] = field(default_factory=list)
     places: list[int] = field(default_factory=list)  # of the row group among all of the writer
     steps: list[NDArray[np.int64]] = field(default_factory=list)
     times: list[NDArray[np.float64]] = field(default_factory=list)
     values: list[NDArray[Any]] = field(default_factory=list)
     absent: list[NDArray[np.bool_] | None] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.positions = np.concatenate(
+            [np.arange(one.columns.start, one.columns.stop) for one in self.slots]
+        )
 
     def add(self, seq: int, place: int, group: RowGroup) -> None:
         self.seqs.append(seq)
@@ -65,18 +78,24 @@ class _Frame:
         if any(absent is not None for absent in self.absent):
             shapes = zip(self.absent, self.values, strict=True)
             there = ~np.concatenate([np.zeros(v.shape, np.bool_) if a is None else a for a, v in shapes])
-        columns = []
-        for j in range(values.shape[1]):
-            keep: Any = slice(None) if there is None else there[:, j]
-            columns.append((places[keep], Gathered(seqs[keep], steps[keep], times[keep], values[keep, j])))
+        columns, first = [], 0
+        for slot in self.slots:
+            own = slot._replace(first=first)  # among the wanted columns
+            first = own.columns.stop
+            keep: Any = slice(None)
+            numbers = own.of(values)
+            if there is not None and slot.width is None:
+                keep = own.of(there)
+            elif there is not None:
+                keep = own.of(there).any(1)
+                numbers = np.where(own.of(there), numbers, np.array(np.nan, numbers.dtype))
+            columns.append((places[keep], Gathered(seqs[keep], steps[keep], times[keep], numbers[keep])))
         return columns
 
 
-def gather(
-    blocks: Iterable[tuple[int, bytes]], frames: Mapping[int, Sequence[tuple[int, int]]]
-) -> dict[int, Gathered]:
-    """Readings by series id. `blocks` are (seq, rows) by seq; `frames` says which (series id, position) of each to take."""
-    wanted = {number: _Frame(np.array([j for _, j in found], np.intp)) for number, found in frames.items()}
+def gather(blocks: Iterable[tuple[int, bytes]], frames: Mapping[int, Sequence[Slot]]) -> dict[int, Gathered]:
+    """Readings by series id. `blocks` are (seq, rows) by seq; `frames` says which slots of each to take."""
+    wanted = {number: _Frame(found) for number, found in frames.items()}
     place = 0
     for seq, data in blocks:
         for group in decode_rows(data):
@@ -86,8 +105,8 @@ def gather(
                 frame.add(seq, place, group)
     found: dict[int, list[tuple[NDArray[np.int64], Gathered]]] = {}
     for number, frame in wanted.items():
-        for (series_id, _), column in zip(frames[number], frame.columns(), strict=False):
-            found.setdefault(series_id, []).append(column)
+        for slot, column in zip(frames[number], frame.columns(), strict=False):
+            found.setdefault(slot.series_id, []).append(column)
     return {series_id: _merge(columns) for series_id, columns in found.items()}
 
 

@@ -1,17 +1,18 @@
-"""Runs and their attempts: opened, found, listed, touched, finished. Every write to a run locks its row first."""
+"""Runs and their attempts: opened, found, listed, touched, finished, deleted. Every write to a run locks its row first."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import select, tuple_, update
+from sqlalchemy import delete, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from foreshock_server.errors import UnknownRun
-from foreshock_server.models import Attempt, Run, Writer
+from foreshock_server.errors import RunDeleted, UnknownRun
+from foreshock_server.models import Attempt, Delivery, Run, Writer
 from foreshock_server.store.once import insert_once
 
+LIFE_BITS = 22  # of a revision count changes; those above say in which life of the run
 RUNNING, FINISHED, FAILED = "running", "finished", "failed"
 
 
@@ -112,22 +113,48 @@ def ensure_writer(session: Session, run_id: str, attempt: int, writer: str, *, n
 
 
 def get_run(session: Session, run_id: str) -> Run:
-    """The run, or UnknownRun."""
-    run = session.get(Run, run_id)
-    if run is None:
+    """The run, or UnknownRun, also for one that was deleted."""
+    run = None if "\0" in run_id else session.get(Run, run_id)  # PostgreSQL takes no text with a NUL
+    if run is None or run.deleted_at is not None:
         raise UnknownRun
     return run
+
+
+def life_of(session: Session, run_id: str) -> int:
+    """Tells a run from an earlier one of the same id: 0, or the second in which it was imported. Long runs may change it, seldom."""
+    return (session.scalar(select(Run.revision).where(Run.id == run_id)) or 0) >> LIFE_BITS
 
 
 def lock_run(session: Session, run_id: str) -> Run:
     """The run, held until the transaction ends, so that writers of one run queue here and nowhere deadlock.
 
     Take it before any other row of the run. (SQLite has one writer, so there it is only a read.)
+    RunDeleted when it was: then nothing of it may be written any more.
     """
-    run = session.get(Run, run_id, with_for_update=True, populate_existing=True)
+    known = "\0" not in run_id  # PostgreSQL takes no text with one
+    run = session.get(Run, run_id, with_for_update=True, populate_existing=True) if known else None
     if run is None:
         raise UnknownRun
+    if run.deleted_at is not None:
+        raise RunDeleted
     return run
+
+
+def delete_run(session: Session, run_id: str, now: float) -> None:
+    """From here on the run is gone for everybody; lifecycle/cleanup.py takes its rows away. UnknownRun when it is gone already.
+
+    What waits to be sent goes at once, and so do the writers: without their cursors no stage finds work in the run.
+    """
+    try:
+        run = lock_run(session, run_id)
+    except RunDeleted:
+        raise UnknownRun from None
+    run.deleted_at = now
+    for model in (Delivery, Writer):
+        session.execute(
+            delete(model).where(model.run_id == run_id), execution_options={"synchronize_session": False}
+        )
+    touch(session, run_id, now)  # lists that are open learn of it
 
 
 def list_runs(
@@ -144,7 +171,12 @@ def list_runs(
 
     With `quiet_since`, only runs without a change since then (`quiet`), or only those with one.
     """
-    query = select(Run).order_by(Run.updated_at.desc(), Run.id.desc()).limit(limit)
+    query = (
+        select(Run)
+        .where(Run.deleted_at.is_(None))
+        .order_by(Run.updated_at.desc(), Run.id.desc())
+        .limit(limit)
+    )
     if project is not None:
         query = query.where(Run.project == project)
     if state is not None:

@@ -3,6 +3,8 @@
 import random
 import sys
 import time
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from loggers import LOGGERS
@@ -15,17 +17,22 @@ GIVE_UP = 10.0  # seconds without another point, after which the rest counts as 
 
 def handle(request: dict[str, Any]) -> Any:
     """{"do": "open", "run"} · {"do": "log", "metrics", "steps", "pause"} -> microseconds of each call · {"do": "store", "metrics",
-    "steps"} -> seconds from the first call until the first and the last series can be read whole, and their share that can."""
+    "steps"} -> seconds from the first call until the first and the last series can be read whole, and their share that can · {"do": "rest",
+    "seconds"} -> nothing, after so long."""
     do = request["do"]
     if do == "open":
         logger.open(request["run"])
         at["step"] = 0
         return True
+    if do == "rest":
+        time.sleep(request["seconds"])
+        return True
     names = [f"layer{i // 10}_number{i % 10}" for i in range(request["metrics"])]
     if do == "log":
-        return log(names, request["steps"], request["pause"])
+        return log(random_numbers(names), request["steps"], request["pause"])
+    made = list(islice(random_numbers(names), request["steps"]))  # the trainer's work, not the logger's
     began = time.perf_counter()
-    log(names, request["steps"], 0.0)
+    log(iter(made), request["steps"], 0.0)
     logger.finish()
     return until_readable((names[0], names[-1]), request["steps"], began)
 
@@ -42,11 +49,17 @@ def until_readable(keys: tuple[str, str], steps: int, began: float) -> dict[str,
     return {"seconds": came_at - began, "share": readable / steps}
 
 
-def log(names: list[str], steps: int, pause: float) -> list[float]:
-    """Random numbers under these names; microseconds of each call."""
+def random_numbers(names: list[str]) -> Iterator[dict[str, float]]:
+    """What a step has to log, step after step."""
+    while True:
+        yield {name: random.random() for name in names}
+
+
+def log(steps_numbers: Iterator[dict[str, float]], steps: int, pause: float) -> list[float]:
+    """So many of these steps; microseconds of each call."""
     spent = []
     for _ in range(steps):
-        numbers = {name: random.random() for name in names}
+        numbers = next(steps_numbers)
         began = time.perf_counter_ns()
         logger.log(numbers, at["step"])
         spent.append((time.perf_counter_ns() - began) / 1e3)

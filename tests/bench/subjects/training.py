@@ -1,7 +1,8 @@
 """`training.py SHAPE:VARIANT FOLDER URL TORCH`: by turns trains a small model, answers the seconds of each step.
 
 SHAPE: transformer · convolutional (see models.py). VARIANT: bare · foreshock (watch and, of the transformer, observe.policy, at
-default cadences and budget) · foreshock-alone (the same, only spooled: no server works on these cores) · foreshock-all (every family that can be watched, no budget) · wandb-1, wandb-100 (watch everything,
+default cadences and budget) · foreshock-alone (the same, only spooled: no server works on these cores) · foreshock-every (every family that can be watched, within the default
+budget, only spooled) · foreshock-all (every family, no budget) · wandb-1, wandb-100 (watch everything,
 a record in so many steps) · cockpit-economy, cockpit-full (its own choices of quantities, each step) · svd (effective rank of
 each block's output by exact SVD, each step). TORCH is the folder that torch is imported from where the subject's own environment
 has none, so that all variants run the same build.
@@ -50,10 +51,10 @@ def bare() -> tuple[Finish, Around]:
     return lambda scores, classes, loss, number: loss.item(), lambda *_: nullcontext()
 
 
-def foreshock(everything: bool, alone: bool = False) -> tuple[Finish, Around]:
+def foreshock(everything: bool, alone: bool = False, budget: bool = True) -> tuple[Finish, Around]:
     global run
     module = importlib.import_module("foreshock")
-    settings: dict[str, Any] = {"offline": alone, **({"budget": 0} if everything else {})}
+    settings: dict[str, Any] = {"offline": alone, **({} if budget else {"budget": 0})}
     run = module.init(project="bench", run=f"{shape}-{variant}", url=url, dir=f"{folder}/spool", **settings)
     run.watch(model, optimizer=optimizer, families=["all"] if everything else None, quiet=True)
 
@@ -112,7 +113,8 @@ VARIANTS: dict[str, Callable[[], tuple[Finish, Around]]] = {
     "bare": bare,
     "foreshock": lambda: foreshock(False),
     "foreshock-alone": lambda: foreshock(False, alone=True),
-    "foreshock-all": lambda: foreshock(True),
+    "foreshock-every": lambda: foreshock(True, alone=True),
+    "foreshock-all": lambda: foreshock(True, budget=False),
     "wandb-1": lambda: wandb(1),
     "wandb-100": lambda: wandb(100),
     "cockpit-economy": lambda: cockpit("economy"),
@@ -123,8 +125,8 @@ finish, around = VARIANTS[variant]()
 number = 0
 
 
-def step() -> float:
-    """One step of training, with the variant's own calls inside the clock."""
+def step(paused: bool = False) -> float:
+    """One step of training, with the variant's own calls inside the clock, or without them."""
     global number
     inputs, classes = batch(shape, data)
     began = time.perf_counter()
@@ -135,17 +137,23 @@ def step() -> float:
     with around(by_class, classes, loss, number):
         torch.autograd.backward(loss, create_graph=getattr(around, "graph", False))
     optimizer.step()
-    finish(scores, classes, loss, number)
+    if paused:
+        loss.item()
+    else:
+        finish(scores, classes, loss, number)
     number += 1
     return time.perf_counter() - began
 
 
 def handle(request: dict[str, Any]) -> Any:
-    """{"steps": n, "threads": n} -> the seconds of each step; {"cost": true} -> percent of the time, by its own account."""
+    """{"steps": n, "threads": n, "paused": false} -> the seconds of each step, if `paused` without what watches; {"cost": true} -> percent of the time, by its own account."""
     if request.get("cost"):
         return run.cost["percent"] if run is not None else None
     torch.set_num_threads(request["threads"])
-    return [step() for _ in range(request["steps"])]
+    paused = request.get("paused", False)
+    if run is not None:
+        (run.pause if paused else run.resume)()
+    return [step(paused) for _ in range(request["steps"])]
 
 
 serve(handle)

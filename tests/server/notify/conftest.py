@@ -16,6 +16,7 @@ import pytest
 
 from foreshock_server.db import Database
 from foreshock_server.models import Channel, Run, Series, Transition
+from foreshock_server.notify.reach import EVERYWHERE, Way
 from foreshock_server.store import outbox
 
 RUN = "run-1"
@@ -246,6 +247,12 @@ class Rows:
             transition = session.merge(transition_of(kind, episode=episode, rule=rule))
             session.flush()
             return outbox.enqueue(session, transition, now)
+
+
+@pytest.fixture
+def local() -> Callable[..., Way]:
+    """A way that may lead to this machine, where the receivers of these tests are."""
+    return lambda deadline=10.0: Way(deadline, EVERYWHERE)
 
 
 @pytest.fixture

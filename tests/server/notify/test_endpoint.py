@@ -15,7 +15,8 @@ from foreshock_server.app import create_app
 from foreshock_server.bus import LocalBus
 from foreshock_server.db import Database
 from foreshock_server.errors import Invalid
-from foreshock_server.notify.kinds import checked_url, masked_url, sync_channels
+from foreshock_server.notify.kinds import KINDS, checked_url, masked_url
+from foreshock_server.notify.settled import sync_channels
 from foreshock_server.notify.worker import Deliverer
 from foreshock_server.settings import Settings
 from foreshock_server.store.channels import get_channel
@@ -90,7 +91,7 @@ def test_no_answer_ever_shows_a_secret_that_came_from_outside(api, secret):
         ({"url": "https://example.org:99999/"}, "url", "must be an http:// or https:// address with a host"),
         ({"url": "https://example..org/"}, "url", "must be an http:// or https:// address with a host"),
         ({"url": "https://me:pw@example.org/"}, "url", "Leave user and password out of the url"),
-        ({"kind": "email"}, "kind", "There is no channel kind 'email'; write one of: slack, webhook."),
+        ({"kind": "pigeon"}, "kind", f"There is no channel kind 'pigeon'; write one of: {', '.join(KINDS)}."),
         ({"secret": "hunter2"}, "secret", "must be `whsec_` followed by 24 to 64 random bytes in base64"),
         ({"kind": "slack", "secret": "whsec_x"}, "secret", "its url is the secret"),
         ({"name": "settings: slack"}, "name", "choose another"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from standardwebhooks.webhooks import Webhook as Verifier
@@ -86,3 +88,38 @@ def test_evaluating_and_delivering_again_sends_nothing_twice(chain):
     dying = 0.9 * np.exp(-np.arange(600) / 120.0)
     assert len(chain(dying)) == 1
     assert len(chain(np.full(50, dying[-1]))) == 1
+
+
+def test_a_thousand_series_and_a_receiver_that_is_down_for_an_hour_are_two_messages(
+    client, wire, receive, secret, answer
+):
+    state, now = client.app.state, [time.time()]
+    receiver = receive(*[answer(status=503)] * 8)  # the tries of an hour
+    body = {"name": "ops", "kind": "webhook", "url": receiver.url, "secret": secret}
+    assert client.post("/api/v1/channels", json=body).status_code == 201
+    trainer = wire.Trainer(client)
+    trainer.open()
+    names = [f"metric_{number}" for number in range(1000)]
+    evaluator = Evaluator(state.database, state.rules, state.bus, state.settings, clock=lambda: now[0])
+    deliverer = Deliverer(state.database, state.settings, state.bus, clock=lambda: now[0], chance=lambda: 0.5)
+    for seq, value in ((1, 1.0), (2, np.nan), (3, 1.0)):
+        steps = range(100 * seq, 100 * seq + 100)
+        trainer.send(
+            seq,
+            [wire.rows(1, steps, np.full((100, 1000), value))],
+            [wire.frame(1, names)] if seq == 1 else [],
+        )
+        while evaluator.run_once():
+            pass
+    began = now[0]
+    while len({one.id for one in receiver.received}) < 2 and now[0] < began + 24 * 3600:
+        now[0] += 60
+        deliverer.run_once()
+    deliverer.close()
+    types = [one.json()["type"] for one in receiver.received]
+    assert set(types[:-1]) == {"alert.fired"}, "the end waits for the beginning"
+    assert types[-1] == "alert.resolved"
+    assert now[0] - began > 3600
+    assert len({one.id for one in receiver.received}) == 2
+    for one in receiver.received:
+        assert one.json()["incident"]["number"] == 1

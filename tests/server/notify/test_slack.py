@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from foreshock_server.models import Run, Series, Transition
 from foreshock_server.notify.message import message_of, trial_message
-from foreshock_server.notify.slack import blocks, clip, escape, show
+from foreshock_server.notify.slack import blocks, escape
+from foreshock_server.notify.wording import clip, show
 
 
 def check_against_block_kit(payload: dict[str, Any]) -> None:

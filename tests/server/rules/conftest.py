@@ -51,7 +51,14 @@ def rule_set(*rules: str) -> RuleSet:
 class Stored:
     """One run in a database, filled block by block."""
 
-    def __init__(self, database: Database, run: str = "run-1") -> None:
+    def __init__(
+        self,
+        database: Database,
+        run: str = "run-1",
+        *,
+        project: str = "p",
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
         self.database = database
         self.run = run
         self._seq: dict[tuple[int, str], int] = {}
@@ -60,9 +67,9 @@ class Stored:
             open_run(
                 session,
                 run,
-                project="p",
+                project=project,
                 name="brisk-otter",
-                config={},
+                config=config or {},
                 attempt=1,
                 writer="w",
                 info={},
@@ -80,13 +87,17 @@ class Stored:
         writer: str = "w",
         skip: int = 0,
         every: int = 1,
+        at: float = 0.0,
     ) -> None:
-        """Store the next block of a writer: one reading per step and series; None for none. `skip` loses blocks before it."""
+        """Store the next block of a writer: one reading per step and series; None for none. `skip` loses blocks before it; `at`: when it
+        arrives."""
         keys = tuple(columns)
         length = len(next(iter(columns.values())))
         table = np.array([[np.nan if v is None else v for v in columns[key]] for key in keys], np.float64).T
         absent = np.array([[v is None for v in columns[key]] for key in keys]).T
-        at = np.array(steps if steps is not None else range(first, first + every * length, every), np.int64)
+        numbers = np.array(
+            steps if steps is not None else range(first, first + every * length, every), np.int64
+        )
         with self.database.writing() as session:
             lock_run(session, self.run)
             row = ensure_writer(session, self.run, attempt, writer, now=0.0)
@@ -99,9 +110,13 @@ class Stored:
                 row.floor, row.acked_seq = seq, seq - 1
                 session.flush()
             group = RowGroup(
-                number, at, 1e9 * attempt + at.astype(float), table, absent if absent.any() else None
+                number,
+                numbers,
+                1e9 * attempt + numbers.astype(float),
+                table,
+                absent if absent.any() else None,
             )
-            assert append(session, row, seq, [group], 0.0)
+            assert append(session, row, seq, [group], at)
 
     def alert(self, rule: str, series: int = 1) -> Alert:
         with self.database.reading() as session:
@@ -141,12 +156,12 @@ def named(key: str) -> NewSeries:
 
 
 @pytest.fixture
-def new_run(database: Database) -> Callable[[str], Stored]:
-    return lambda name: Stored(database, name)
+def new_run(database: Database) -> Callable[..., Stored]:
+    return lambda name, **more: Stored(database, name, **more)
 
 
 @pytest.fixture
-def stored(new_run: Callable[[str], Stored]) -> Stored:
+def stored(new_run: Callable[..., Stored]) -> Stored:
     return new_run("run-1")
 
 
@@ -169,8 +184,8 @@ def bus() -> LocalBus:
 def evaluator(database: Database, bus: LocalBus, settings: Settings) -> Callable[..., Evaluator]:
     """rules -> an Evaluator whose clock stands at 500 until told otherwise."""
 
-    def make(*rules: str, clock: Callable[[], float] = lambda: 500.0) -> Evaluator:
-        return Evaluator(database, rule_set(*rules), bus, settings, clock=clock)
+    def make(*rules: str, clock: Callable[[], float] = lambda: 500.0, **more: Any) -> Evaluator:
+        return Evaluator(database, rule_set(*rules), bus, settings, clock=clock, **more)
 
     return make
 

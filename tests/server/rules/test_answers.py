@@ -162,7 +162,9 @@ def test_rules_are_listed_with_everything_that_they_say(client):
     assert collapse["detector"]["share"] == 0.35
     assert collapse["runbook"]["try"][0]["basis"] == "paper"
     assert collapse["origin"] == "built-in"
-    assert collapse["matches"] == [{"statistic": "policy_entropy", "family": "*", "place": "*", "labels": {}}]
+    assert collapse["matches"] == [
+        {"statistic": "policy_entropy", "family": "*", "place": "*", "rank": None, "labels": {}}
+    ]
 
 
 # --- the strip

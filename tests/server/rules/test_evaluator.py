@@ -18,11 +18,12 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from foreshock_server.models import Alert, Block, Transition
-from foreshock_server.rules import columns, judge
 from foreshock_server.rules import evaluator as module
+from foreshock_server.rules import judge, storing
 from foreshock_server.rules.evaluator import Evaluator
 from foreshock_server.rules.load import RuleSet
 from foreshock_server.settings import Settings
+from foreshock_server.store import outbox
 
 LOW = """
     id: low
@@ -31,6 +32,7 @@ LOW = """
 """
 NAN = """
     id: nan
+    family: numerics
     matches: [{}]
     detector: {kind: non-finite, clear_after: 3}
 """
@@ -112,14 +114,15 @@ def test_more_blocks_than_fit_one_transaction_take_several(stored, evaluator, mo
     assert stored.drawn() == [("low", 1, 1, "fired", 2), ("low", 1, 1, "resolved", 4)]
 
 
-def test_forgetting_which_columns_are_watched_costs_time_and_nothing_else(stored, evaluator, monkeypatch):
-    monkeypatch.setattr(columns, "COLUMNS_KEPT", 2)
+def test_forgetting_a_run_costs_time_and_nothing_else(stored, evaluator, monkeypatch):
+    monkeypatch.setattr(module, "IDLE_SECONDS", -1.0)
     watcher = evaluator(LOW)
     for first in (0, 10):
         stored.block({"x@a": [3.0], "x@b": [3.0], "x@c": [0.5]}, first=first)
         stored.block({"x@d": [0.5]}, first=first + 1)
         stored.block({"other": [0.5]}, first=first + 2)
         run_all(watcher)
+        assert watcher._memories == {}
     assert stored.drawn() == [("low", 3, 1, "fired", 0), ("low", 4, 1, "fired", 1)]
 
 
@@ -243,8 +246,8 @@ def expected(new_run, evaluator, database, channel):
         ("_store_alerts", 1),
         ("insert_once", 1),
         ("insert_once", 7),
-        ("enqueue", 1),
-        ("enqueue", 7),
+        ("put", 1),
+        ("put", 7),
         ("touch", 1),
     ],
 )
@@ -253,7 +256,8 @@ def test_a_fault_in_the_middle_leaves_nothing_behind_and_the_next_try_does_it_al
 ):
     shaken = new_run("shaken")
     tell(shaken)
-    now, calls, original = [0.0], [0], getattr(module, name)
+    place = outbox if name == "put" else storing
+    now, calls, original = [0.0], [0], getattr(place, name)
 
     def fails_once(*args, **more):
         calls[0] += 1
@@ -261,7 +265,7 @@ def test_a_fault_in_the_middle_leaves_nothing_behind_and_the_next_try_does_it_al
             raise RuntimeError("pulled the plug")
         return original(*args, **more)
 
-    monkeypatch.setattr(module, name, fails_once)
+    monkeypatch.setattr(place, name, fails_once)
     watcher = evaluator(*RULES, clock=lambda: now[0])
     assert watcher.run_once() == 0
     assert calls[0] == call
@@ -280,21 +284,22 @@ KILLED = """
     from pathlib import Path
     from foreshock_server.bus import LocalBus
     from foreshock_server.db import Database
-    from foreshock_server.rules import evaluator
+    from foreshock_server.rules import evaluator, storing
     from foreshock_server.rules.load import RuleSet
     from foreshock_server.settings import Settings
+    from foreshock_server.store import outbox
 
     url, folder, name = sys.argv[1:]
     def dies(*args, **more):
         os.kill(os.getpid(), signal.SIGKILL)
-    setattr(evaluator, name, dies)
+    setattr(outbox if name == "put" else storing, name, dies)
     settings = Settings(database_url=url, rules_dir=Path(folder))
     evaluator.Evaluator(Database(url), RuleSet.load(settings), LocalBus(), settings).run_once()
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["insert_once", "enqueue", "touch"])
+@pytest.mark.parametrize("name", ["insert_once", "put", "touch"])
 def test_killed_in_the_middle_of_storing_it_begins_again_where_it_stood(
     new_run, evaluator, database, database_url, expected, tmp_path, pack_text, name
 ):
@@ -320,10 +325,10 @@ def test_of_two_evaluators_with_the_same_blocks_one_stores(
     slow, fast = evaluator(*RULES), evaluator(*RULES)
     judged = slow._judge
 
-    def overtaken(session, run):
-        batch = judged(session, run)
+    def overtaken(session, memory, reach):
+        blocks = judged(session, memory, reach)
         assert fast.run_once() == 4
-        return batch
+        return blocks
 
     monkeypatch.setattr(slow, "_judge", overtaken)
     assert slow.run_once() == 0
@@ -392,7 +397,7 @@ def test_a_database_that_is_away_is_the_business_of_the_loop(stored, evaluator, 
     stored.block({"x": [0.5]})
     watcher = evaluator(LOW)
 
-    def away(session, run):
+    def away(session, memory, reach):
         raise OperationalError("SELECT 1", {}, Exception("gone"))
 
     with monkeypatch.context() as patch:

@@ -54,6 +54,19 @@ def test_a_rule_speaks_once_when_it_begins_and_once_when_it_is_over(drawn, said)
 @pytest.mark.parametrize(
     ("drawn", "said"),
     [
+        ("a! a.", ""),
+        ("a! b! c! d! a. b. c. d.", ""),  # however many warn
+        ("a! b! a^ b. a.", "a1^ a1."),  # the one that grows critical speaks, for all
+        ("A! b! A. b.", "a1! a1."),
+    ],
+)
+def test_a_rule_may_speak_only_of_what_is_critical(drawn, said):
+    assert messages(drawn, watched=4, severity="critical") == said
+
+
+@pytest.mark.parametrize(
+    ("drawn", "said"),
+    [
         ("a! a. b! b.", ""),  # single places stay on the page
         ("a! b! c! d! a. b. c. d.", "c1! c1."),  # the third place speaks
         ("a! a^ b! a. b.", "a1^ a1."),  # a critical one at once, as the escalation that it is

@@ -59,6 +59,19 @@ export const patch = (path, body) => call("PATCH", path, {body});
 export const remove = (path) => call("DELETE", path);
 
 /**
+ * The answer, or null where the key in use is not meant to ask.
+ * @param {string} path @param {AbortSignal} [signal]
+ */
+export async function getIfAllowed(path, signal) {
+  try {
+    return await get(path, signal);
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 403) return null;
+    throw error;
+  }
+}
+
+/**
  * A path with its parts escaped: path`/runs/${id}/series`.
  * @param {TemplateStringsArray} strings
  * @param {...(string | number)} values

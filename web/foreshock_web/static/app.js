@@ -4,7 +4,7 @@
 import {ApiError} from "./api.js";
 import {fill, h, say} from "./dom.js";
 import {icon} from "./icons.js";
-import {askForKey} from "./login.js";
+import {askForKey, showSession} from "./login.js";
 import {showReference} from "./reference.js";
 import {showRules} from "./rules.js";
 import {showRun} from "./run.js";
@@ -16,12 +16,13 @@ import {theme, toggle} from "./theme.js";
  * What a view gets from the frame.
  * @typedef {object} Context
  * @property {AbortSignal} signal ends when another view is shown
- * @property {(state: "live" | "reconnecting") => void} onLive
+ * @property {(state: "live" | "reconnecting" | "deleted") => void} onLive
  * @property {(title: string) => void} title
  */
 
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
 const notice = /** @type {HTMLElement} */ (document.getElementById("notice"));
+const session = /** @type {HTMLElement} */ (document.getElementById("session"));
 const themeButton = /** @type {HTMLButtonElement} */ (document.getElementById("theme"));
 
 let leave = new AbortController();
@@ -86,10 +87,20 @@ function title(text) {
   document.title = `${text} · Foreshock`;
 }
 
-/** @param {"live" | "reconnecting"} state */
+const NOTICES = {
+  live: "",
+  reconnecting: "The server does not answer. Reconnecting; what is shown is the last that arrived.",
+  deleted: "This run was deleted. What is shown is the last that arrived.",
+};
+
+/** @param {keyof typeof NOTICES} state */
 function onLive(state) {
   notice.hidden = state === "live";
-  say(notice, state === "live" ? "" : "The server does not answer. Reconnecting; what is shown is the last that arrived.");
+  say(notice, NOTICES[state]);
+}
+
+function showWho() {
+  void showSession(session, () => window.dispatchEvent(new Event("foreshock:unauthorized")));
 }
 
 function showTheme() {
@@ -115,10 +126,13 @@ window.addEventListener("foreshock:unauthorized", async () => {
   asking = true;
   leave.abort();
   onLive("live");
+  fill(session);
   await askForKey(main, title);
   asking = false;
+  showWho();
   await show(true);
 });
 themeButton.addEventListener("click", toggle);
 showTheme();
+showWho();
 await show();

@@ -1,7 +1,7 @@
 // @ts-check
 // A stream of hints "something changed", kept up through restarts of the server; and the calm with which the page follows it.
 
-import {streamUrl} from "./api.js";
+import {get, streamUrl} from "./api.js";
 
 const SLOWEST = 10_000;
 
@@ -10,7 +10,7 @@ const SLOWEST = 10_000;
  * @param {string} stream path below the API's root
  * @param {{
  *   onChange: (data: any) => void,
- *   onState: (state: "live" | "reconnecting") => void,
+ *   onState: (state: "live" | "reconnecting" | "deleted") => void,
  *   onReturn: () => void,
  *   signal: AbortSignal,
  * }} options `onReturn` is called when the stream is back after a break: hints may have been missed
@@ -19,6 +19,7 @@ export function follow(stream, {onChange, onState, onReturn, signal}) {
   let cursor = "";
   let wait = 500;
   let broken = false;
+  let gone = false;
   /** @type {EventSource | null} */
   let source = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -32,7 +33,7 @@ export function follow(stream, {onChange, onState, onReturn, signal}) {
 
   function open() {
     close();
-    if (signal.aborted || document.hidden) return;
+    if (gone || signal.aborted || document.hidden) return;
     source = new EventSource(streamUrl(stream, cursor));
     source.addEventListener("open", () => {
       wait = 500;
@@ -45,14 +46,30 @@ export function follow(stream, {onChange, onState, onReturn, signal}) {
       if (message.lastEventId) cursor = message.lastEventId;
       onChange(JSON.parse(message.data));
     });
+    source.addEventListener("deleted", () => {
+      gone = true;
+      close();
+      onState("deleted");
+    });
     source.addEventListener("error", () => {
       // The browser's own retry gives up for good on some answers (a proxy's 502): so it is ours.
       close();
       broken = true;
       onState("reconnecting");
+      void leaveIfSignedOut();
       timer = setTimeout(open, wait * (0.75 + Math.random() / 2));
       wait = Math.min(wait * 2, SLOWEST);
     });
+  }
+
+  /** A stream does not say why it ended: the key may have been revoked, or the session be over. */
+  async function leaveIfSignedOut() {
+    try {
+      const session = await get("/session");
+      if (session.needed && !session.open && !signal.aborted) window.dispatchEvent(new Event("foreshock:unauthorized"));
+    } catch {
+      // the server is away: the next try will tell
+    }
   }
 
   function look() {
@@ -89,7 +106,8 @@ export function calm(work, least, clock = () => performance.now()) {
       try {
         await work();
       } catch (error) {
-        console.warn(error); // the next hint tries again
+        const left = error instanceof Error && error.name === "AbortError"; // the view that wanted it is gone
+        if (!left) console.warn(error); // the next hint tries again
       }
       const took = clock() - began;
       await new Promise((resolve) => setTimeout(resolve, Math.max(least, 3 * took)));

@@ -1,7 +1,7 @@
 // @ts-check
 // One run: the verdict first, then the strip, the alerts, and the panels that prove it.
 
-import {get, path, query} from "./api.js";
+import {get, getIfAllowed, path, query} from "./api.js";
 import {AlertList} from "./alerts.js";
 import {notebookLines, showCode} from "./code.js";
 import {each, fill, h, say} from "./dom.js";
@@ -75,7 +75,7 @@ export async function showRun(root, {signal, onLive, title}, id) {
       get(path`/runs/${id}/alerts`, signal),
       get(path`/runs/${id}/figures`, signal),
       get(`/deliveries${query({run: id, limit: 100})}`, signal),
-      get("/channels", signal),
+      getIfAllowed("/channels", signal),
     ]);
     run = fresh;
     showHead();
@@ -83,7 +83,7 @@ export async function showRun(root, {signal, onLive, title}, id) {
     strip.show(judged);
     alerts.show(alerted);
     families.show(figures);
-    showDeliveries(sent, channels.channels.filter((/** @type {{enabled: boolean}} */ channel) => channel.enabled).length);
+    showDeliveries(sent, channels === null ? null : channels.channels.filter((/** @type {{enabled: boolean}} */ channel) => channel.enabled).length);
     showConfig();
   }
 
@@ -129,11 +129,15 @@ export async function showRun(root, {signal, onLive, title}, id) {
     title(`${judged.verdict === "fine" || judged.verdict === "none" ? "" : `${word(judged.verdict)}: `}${run.project}/${run.name || run.id}`);
   }
 
-  /** @param {Deliveries} sent @param {number} channels */
+  /** @param {Deliveries} sent @param {number | null} channels how many are enabled; null: not for this key to know */
   function showDeliveries(sent, channels) {
     const {delivered, waiting, failed} = sent.counts;
+    if (delivered + waiting + failed === 0 && channels === null) {
+      fill(deliveries);
+      return;
+    }
     if (delivered + waiting + failed === 0) {
-      fill(deliveries, channels > 0 ? `Alerts go to ${plural(channels, "channel")}.` : h("span", null, "Alerts go nowhere yet: ", h("a", {href: "/settings"}, "add a channel"), "."));
+      fill(deliveries, channels !== null && channels > 0 ? `Alerts go to ${plural(channels, "channel")}.` : h("span", null, "Alerts go nowhere yet: ", h("a", {href: "/settings"}, "add a channel"), "."));
       return;
     }
     const to = new Set(sent.deliveries.filter((one) => one.state === "delivered").map((one) => one.channel?.id)).size;

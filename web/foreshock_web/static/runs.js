@@ -137,6 +137,11 @@ export async function showRuns(root, {signal, onLive, title}) {
     onState: onLive,
     onReturn: all,
     onChange: (change) => {
+      if (change.state === "deleted") {
+        changed.delete(change.run);
+        if (runs.delete(change.run)) draw();
+        return;
+      }
       changed.add(change.run);
       refresh();
     },

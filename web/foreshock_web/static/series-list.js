@@ -56,7 +56,7 @@ export class SeriesList {
             "button",
             {type: "button", class: "series-row", "aria-pressed": "false", onclick: (/** @type {Event} */ event) => this.#toggle(one, /** @type {HTMLElement} */ (event.currentTarget))},
             h("span", {class: "series-key"}, one.key),
-            h("span", {class: "muted"}, one.family),
+            h("span", {class: "muted"}, one.axis ? `${one.family}, ${plural(one.axis.size, one.axis.name)}` : one.family),
             h("span", {class: "num"}, quantity(one.last, one.unit)),
             one.nonfinite > 0 && h("span", {class: "chip chip-collapsing"}, `${integer(one.nonfinite)} not a number`),
           ),
@@ -73,7 +73,7 @@ export class SeriesList {
       shown.remove();
       return;
     }
-    const about = `${integer(one.points)} readings, steps ${integer(one.first_step)} to ${integer(one.last_step)}`;
+    const about = `${integer(one.points)} ${one.axis ? "values" : "readings"}, steps ${integer(one.first_step)} to ${integer(one.last_step)}`;
     const element = panel(this.run, {name: "series", title: one.key, about, height: 300, wide: false, last: one.last === null ? null : {key: one.key, value: one.last, unit: one.unit}}, one.key);
     element.setAttribute("data-key", one.key);
     this.panels.prepend(element);

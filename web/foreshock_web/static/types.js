@@ -62,7 +62,7 @@
 /** @typedef {{rule: string, series: string, episode: number, kind: "fired" | "escalated" | "resolved", severity: string, step: number, since_step: number | null, message: string | null, title: string}} Transition */
 
 /** @typedef {{name: string, key?: string, title: string, family: string, order: number, state: Verdict, about: string, height: number, wide: boolean, statistics?: string[], last: {key: string, value: Reading, unit: string} | null}} FigureInfo */
-/** @typedef {{key: string, statistic: string, family: string, place: string, unit: string, last: Reading | null, first_step: number | null, last_step: number | null, points: number, nonfinite: number}} SeriesInfo */
+/** @typedef {{key: string, statistic: string, family: string, place: string, unit: string, last: Reading | null, first_step: number | null, last_step: number | null, points: number, nonfinite: number, axis?: {name: string, size: number} | null}} SeriesInfo */
 
 /** @typedef {{id: string, name: string, kind: string, config: {url: string, signed?: boolean}, project: string | null, enabled: boolean, origin: "settings" | "api", created_at: number, secret?: string}} Channel */
 /** @typedef {{counts: {waiting: number, delivered: number, failed: number, tries: number}, deliveries: {channel: {id: string, name: string} | null, state: string, error: string | null}[]}} Deliveries */

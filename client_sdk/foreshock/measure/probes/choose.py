@@ -152,7 +152,7 @@ def _blocks(everything: list[tuple[str, nn.Module]]) -> list[tuple[str, nn.Modul
         if any(name.startswith(f"{root}.") for root in roots):
             continue
         children = [(child, inner) for child, inner in module.named_children() if _is_composite(inner)]
-        kinds = {type(_inner(inner)) for _, inner in children}
+        kinds = {_kind(_inner(inner)) for _, inner in children}
         lone = isinstance(module, nn.ModuleList) and len(children) == 1 and _attends(children[0][1])
         alike = len(kinds) == 1 and (len(children) >= 2 or lone)
         if alike and not (isinstance(module, nn.Sequential) and kinds <= {nn.Sequential}):
@@ -166,6 +166,12 @@ def _inner(module: nn.Module) -> nn.Module:
         while wrapper in dict(module.named_children()):
             module = dict(module.named_children())[wrapper]
     return module
+
+
+def _kind(module: nn.Module) -> type:
+    """Its class; where FSDP2 has made one for this module, which some versions do for each, the class that it made it of."""
+    bases = type(module).__bases__
+    return bases[1] if len(bases) == 2 and bases[0].__name__ == "FSDPModule" else type(module)
 
 
 def _is_composite(module: nn.Module) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
@@ -47,15 +48,9 @@ class Clipping:
         self._history: Tensor | None = None
 
     def attach(self, sites: Sites) -> Attached:
-        """Listen where all of torch's ways of clipping by norm pass, or, in versions where they do not, at each."""
+        """Listen where torch's own ways of clipping by norm pass."""
         heard = functools.partial(self._heard, sites)
-        if hasattr(clip_grad, "_clip_grads_with_norm_"):
-            owners = [(clip_grad, "_clip_grads_with_norm_"), (torch.nn.utils, "clip_grads_with_norm_")]
-        else:
-            owners = [(clip_grad, "clip_grad_norm_"), (torch.nn.utils, "clip_grad_norm_")]
-        return Attached(
-            [cast("RemovableHandle", listen(o, name, heard)) for o, name in owners if hasattr(o, name)]
-        )
+        return Attached([cast("RemovableHandle", listen(o, name, heard)) for o, name in _passed()])
 
     def _heard(self, sites: Sites, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         if sites.clock.closed:
@@ -94,3 +89,18 @@ class Clipping:
         self._norms.clear()
         site.row.copy_(values)
         sites.clock.recorded[site] = True
+
+
+def _passed() -> list[tuple[object, str]]:
+    """What every clipping calls; where torch has one function for it all, the cell from which its wrapper takes that one.
+
+    So it does not matter who imported `clip_grad_norm_`, or when. Without either, calls by attribute alone are heard.
+    """
+    if hasattr(clip_grad, "_clip_grads_with_norm_"):
+        owners = [(clip_grad, "_clip_grads_with_norm_"), (torch.nn.utils, "clip_grads_with_norm_")]
+        return [(owner, name) for owner, name in owners if hasattr(owner, name)]
+    known: Any = clip_grad.clip_grad_norm_
+    for cell in getattr(known, "__closure__", None) or ():
+        if inspect.unwrap(cell.cell_contents) is getattr(known, "__wrapped__", None):
+            return [(cell, "cell_contents")]
+    return [(clip_grad, "clip_grad_norm_"), (torch.nn.utils, "clip_grad_norm_")]

@@ -20,7 +20,7 @@ from .table import STATISTICS
 
 SEQUENCES = 2  # of a batch, evenly spaced
 QUERIES = 64  # of each sequence, one from each of that many equal stretches
-HEADS = 64  # that get series of their own
+HEADS = 64  # that have entries of their own in the vectors of a layer
 SINK = 0.9  # of a query's attention on the first key
 ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 22}  # logits held at a time
 HIDDEN = -9000.0  # a bias this low hides a key: exp() of it is 0 in every precision
@@ -45,14 +45,18 @@ def series(place: str, heads: int, *, bounded: bool = True) -> list[SeriesSpec]:
         *([("attention_logit_bound", {})] if bounded else []),
         ("nonfinite_count", {"tensor": "attention"}),
     ]
-    own = [(name, {"head": str(head)}) for name in _OF_A_HEAD for head in range(min(heads, HEADS))]
-    return [STATISTICS[name].series(place, labels) for name, labels in (*over, *own)]
+    own = [
+        STATISTICS[name].series(place, {"head": str(head)}, "head")
+        for name in _OF_A_HEAD
+        for head in range(min(heads, HEADS))
+    ]
+    return [*(STATISTICS[name].series(place, labels) for name, labels in over), *own]
 
 
 def layer(of_heads_FH: Tensor, heads: int, levels: Tensor, *, bounded: bool = True) -> Tensor:
     """The row of `series` from what `of_queries` or `of_logits` found; ``levels`` is LEVELS as a tensor.
 
-    A head most of whose queries are not finite is left out. Heads beyond the first HEADS have no series of their own but
+    A head most of whose queries are not finite is left out. Heads beyond the first HEADS have no entries of their own but
     count; where there are fewer than ``heads``, the missing ones read NaN.
     """
     means_FH, bad_H = of_heads_FH.narrow(0, 0, _QUANTITIES), of_heads_FH.select(0, _QUANTITIES)

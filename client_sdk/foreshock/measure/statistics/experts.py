@@ -18,7 +18,7 @@ from . import masked
 from .table import STATISTICS
 
 TOKENS = 8192  # whose indecision is measured; their choices are counted without exception
-LABELLED = 64  # experts, up to which each has a series of its own
+LABELLED = 64  # experts, up to which each has an entry of its own in the vector of loads
 MEMORY = 0.99  # of the running counts, kept from record to record: a window of a hundred
 TASKS = 64  # task numbers that agree modulo this are taken for one
 DEAD = 0.01  # of an even share
@@ -37,7 +37,7 @@ def series(
     """What `measure` yields, in order, for inputs of these names."""
     each = experts if labelled and experts <= LABELLED else 0
     return [
-        *(STATISTICS["expert_load"].series(place, {"expert": str(e)}) for e in range(each)),
+        *(STATISTICS["expert_load"].series(place, {"expert": str(e)}, "expert") for e in range(each)),
         *(STATISTICS["expert_max_violation"].series(place, window) for window in _WINDOWS),
         *(STATISTICS["expert_load_entropy"].series(place, window) for window in _WINDOWS),
         *(STATISTICS[name].series(place) for name in ("expert_idle", "expert_dead", *_LOGITS)),

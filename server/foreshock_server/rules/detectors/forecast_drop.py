@@ -16,17 +16,19 @@ for 200 cried wolf in six of ten healthy runs (tests/server/rules/test_detection
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from statistics import median
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from foreshock_server.rules.detectors.reading import Baseline, Forecast, Reading
+from foreshock_server.rules.detectors.every import EveryReading
+from foreshock_server.rules.detectors.reading import Baseline, Forecast, Quiet, Reading, middle_of
+from foreshock_server.rules.detectors.trend import middle_of_array, running_middles
+from foreshock_server.rules.reduction import Reduction
 
 FLOOR = 1e-12  # what zero and less count as: a rank of an all-zero matrix reads 0.0, and ln must not stop the rule
 SHOWN_BELOW = 0.7  # of the baseline: nearer to it, the time to the target was off by a factor of two and more
@@ -54,12 +56,10 @@ class ForecastMemory(NamedTuple):
     calm: int = 0  # readings since it was last in breach or below the clear level
 
 
-class ForecastDrop(BaseModel):
+class ForecastDrop(EveryReading):
     """The parameters of one rule; all windows are in readings, whatever the steps between them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    skips: ClassVar[bool] = False
+    worst: ClassVar[Reduction | None] = "min"
 
     kind: Literal["forecast-drop"]
     block: int = Field(8, ge=2, le=100, description="readings in a block")
@@ -109,7 +109,7 @@ class ForecastDrop(BaseModel):
         block = (*memory.block, math.log(max(value, FLOOR)))
         medians, trend = memory.medians, memory.trend
         if len(block) >= self.block:
-            medians = (*medians, median(block))[-self.blocks :]
+            medians = (*medians, middle_of(block))[-self.blocks :]
             block = ()
             if len(medians) >= (self.min_blocks or self.blocks):
                 trend = self._trend(medians)
@@ -119,7 +119,7 @@ class ForecastDrop(BaseModel):
             now = ForecastMemory(baseline, block, medians, trend, recent, steps)
             return now, Reading(None, value=value, baseline=baseline.value)
         base = baseline.value
-        level = median(recent)
+        level = middle_of(recent)
         leads_down = trend is not None and trend.ahead < math.log(self.share * base)
         critical = level < self.critical_share * base
         breach = critical or (leads_down and level < base * math.exp(-self.drop))
@@ -136,6 +136,36 @@ class ForecastDrop(BaseModel):
             self.clear_share * base,
             None if trend is None else self._forecast(trend, len(medians), base, level, steps),
         )
+
+    def quiet(self, memory: ForecastMemory) -> Quiet | None:
+        """Those above the line from where on a trend counts, and above the critical one."""
+        base = memory.baseline.value
+        if base is None or base <= 0 or len(memory.recent) < self.median:
+            return None
+        line = max(base * math.exp(-self.drop), self.critical_share * base)
+        return Quiet.under_median(line, math.inf, memory.recent) if middle_of(memory.recent) >= line else None
+
+    def pass_over(
+        self, memory: ForecastMemory, steps: Sequence[int], values: NDArray[np.float64]
+    ) -> tuple[ForecastMemory, Sequence[bool]]:
+        """All at once; of the trends only the last is needed."""
+        base = memory.baseline.value
+        assert base is not None  # noqa: S101 (`quiet` saw it)
+        clear, calm = [], memory.calm
+        for level in running_middles(memory.recent, values, self.median).tolist():
+            calm = 0 if level <= self.clear_share * base else calm + 1
+            clear.append(calm >= self.clear_records)
+        logs = [*memory.block, *(math.log(max(value, FLOOR)) for value in values.tolist())]
+        whole = len(logs) - len(logs) % self.block
+        middles = [middle_of(logs[start : start + self.block]) for start in range(0, whole, self.block)]
+        medians, trend = (*memory.medians, *middles)[-self.blocks :], memory.trend
+        if middles and len(medians) >= (self.min_blocks or self.blocks):
+            trend = self._trend(medians)
+        recent = (*memory.recent, *values[-self.median :].tolist())[-self.median :]
+        latest = (*memory.steps, *steps[-self.median :])[-self.median :]
+        return ForecastMemory(
+            memory.baseline, tuple(logs[whole:]), medians, trend, recent, latest, calm
+        ), clear
 
     def _trend(self, medians: tuple[float, ...]) -> Trend:
         level, slope = _theil_sen(medians, self.block)
@@ -167,10 +197,6 @@ class ForecastDrop(BaseModel):
             math.exp(min(trend.ahead - math.log(base), 700.0)),
             round(self._reach(blocks) * pace),
         )
-
-    def skim(self, memory: ForecastMemory, values: NDArray[np.floating[Any]]) -> int:
-        """Every reading counts."""
-        return 0
 
     def dump(self, memory: ForecastMemory) -> dict[str, Any]:
         """As JSON."""
@@ -216,19 +242,10 @@ def _theil_sen(medians: tuple[float, ...], block: int) -> tuple[float, float]:
     """The level at the last block, and the slope per reading: the median of the slopes of all pairs."""
     b = np.array(medians)
     i, j, apart, before = _pairs(len(medians), block)
-    slope = _median((b[j] - b[i]) / apart)
-    return _median(b - slope * before), slope
-
-
-def _median(values: NDArray[np.float64]) -> float:
-    """np.median, without the eight tenths of its time that it spends on axes and NaNs."""
-    half = len(values) // 2
-    if len(values) % 2:
-        return float(np.partition(values, half)[half])
-    parted = np.partition(values, (half - 1, half))
-    return float(parted[half - 1] + parted[half]) / 2.0
+    slope = middle_of_array((b[j] - b[i]) / apart)
+    return middle_of_array(b - slope * before), slope
 
 
 def _steps_per_reading(steps: tuple[int, ...]) -> float:
     forward = [later - earlier for earlier, later in pairwise(steps) if later > earlier]
-    return float(median(forward)) if forward else 1.0
+    return float(middle_of(forward)) if forward else 1.0

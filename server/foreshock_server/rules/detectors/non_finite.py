@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from foreshock_server.rules.detectors.reading import Reading
+from foreshock_server.rules.detectors.reading import Patient, Reading
+from foreshock_server.rules.reduction import Reduction
 
 
 class NonFiniteMemory(NamedTuple):
@@ -21,12 +22,13 @@ class NonFiniteMemory(NamedTuple):
     good: int = 0  # good readings since the last bad one
 
 
-class NonFinite(BaseModel):
+class NonFinite(Patient, BaseModel):
     """Breach: `at_least` of the last `of` readings were bad. Clear: the last `clear_after` readings were good."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     skips: ClassVar[bool] = True
+    worst: ClassVar[Reduction | None] = None  # every entry is looked at
 
     kind: Literal["non-finite"]
     counts: bool = Field(
@@ -43,6 +45,10 @@ class NonFinite(BaseModel):
                 f"`at_least: {self.at_least}` can never be reached within `of: {self.of}` readings"
             )
         return self
+
+    def turned(self) -> NonFinite | None:
+        """What is not a number has no direction."""
+        return None
 
     def initial(self) -> NonFiniteMemory:
         """Nothing bad seen."""
@@ -70,10 +76,15 @@ class NonFinite(BaseModel):
         """Good readings change nothing as long as none is remembered as bad."""
         if memory.bad and memory.record - memory.bad[-1] < self.of:
             return 0
-        bad = ~np.isfinite(values)
+        bad = self.news(values)
+        return int(bad.argmax()) if bad.any() else len(values)
+
+    def news(self, values: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+        """Those that are bad."""
+        bad: NDArray[np.bool_] = ~np.isfinite(values)
         if self.counts:
             bad |= values > 0
-        return int(bad.argmax()) if bad.any() else len(values)
+        return bad
 
     def dump(self, memory: NonFiniteMemory) -> dict[str, Any]:
         """As JSON."""

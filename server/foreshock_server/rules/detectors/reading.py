@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from statistics import median, median_low
+from collections.abc import Mapping, Sequence
+from statistics import median_low
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from foreshock_server.rules.reduction import Reduction
+
+TO_SIGMA = 1.4826  # MAD of a normal distribution -> its standard deviation
 
 
 class Forecast(NamedTuple):
@@ -35,6 +39,32 @@ class Reading(NamedTuple):
     warn_level: float | None = None  # the earlier line, where there are two
     clear_level: float | None = None  # it can only resolve on the good side of this line
     forecast: Forecast | None = None
+    entry: str | None = None  # of a vector: which of its entries this is, such as `head 7`
+    note: str | None = (
+        None  # of a breach: what its sentence says after the amount, where the levels do not say it
+    )
+
+
+class Quiet(NamedTuple):
+    """Readings from `low` to `high` change nothing that is seen while, with them, at most `most` of the last `window` lie outside."""
+
+    low: float
+    high: float
+    window: int
+    most: int
+    recent: tuple[float, ...]  # the last of them until now, at most a window
+
+    @classmethod
+    def under_median(cls, low: float, high: float, recent: tuple[float, ...]) -> Quiet:
+        """Where the median of as many as `recent` is what is compared with these lines, and lies between them now."""
+        return cls(low, high, len(recent), (len(recent) - 1) // 2, recent)
+
+
+def middle_of(values: Sequence[float]) -> float:
+    """statistics.median, in half of its time: this runs for every reading."""
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 class Baseline(NamedTuple):
@@ -50,7 +80,7 @@ class Baseline(NamedTuple):
         gathered = (*self.gathered, value)
         if len(gathered) < records:
             return Baseline(None, gathered)
-        middle = median(gathered)
+        middle = middle_of(gathered)
         return Baseline(
             middle if math.isfinite(middle) else median_low(gathered)
         )  # the mean of two may overflow
@@ -59,10 +89,39 @@ class Baseline(NamedTuple):
 M = TypeVar("M")
 
 
+class Patient:
+    """A detector that has a verdict on every reading, or says below which ones it needs none."""
+
+    def quiet(self, memory: Any) -> Quiet | None:
+        """Each reading may bring a breach."""
+        return None
+
+    def pass_over(
+        self, memory: Any, steps: Sequence[int], values: NDArray[np.float64]
+    ) -> tuple[Any, Sequence[bool]]:
+        """One by one."""
+        clear = []
+        for step, value in zip(steps, values.tolist(), strict=True):
+            memory, reading = self.update(memory, step, value)
+            clear.append(reading.clear)
+        return memory, clear
+
+    def update(self, memory: Any, step: int, value: float) -> tuple[Any, Reading]:
+        """As `Detector` says."""
+        raise NotImplementedError
+
+
 class Detector(Protocol[M]):
     """Readings in the order of their steps -> verdicts. All it remembers is in its memory, which is small and immutable."""
 
-    skips: ClassVar[bool]  # True where `skim` is worth a call
+    skips: ClassVar[bool]  # True where most readings change nothing: then `skim` and `news` are worth a call
+
+    @property
+    def worst(self) -> Reduction | None:
+        """Which number of a vector it compares unless the rule says so; None: the first entry that is news, else the first."""
+
+    def turned(self) -> Detector[M] | None:
+        """The same for a statistic that is meant to go the other way; None: there is no such thing."""
 
     def initial(self) -> M:
         """The memory before the first reading."""
@@ -72,6 +131,17 @@ class Detector(Protocol[M]):
 
     def skim(self, memory: M, values: NDArray[np.floating[Any]]) -> int:
         """How many of these readings, from the first on, need no update while nothing is wrong."""
+
+    def news(self, values: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+        """Of each of these readings, of any shape, whether it needs an update even while nothing is wrong or remembered."""
+
+    def quiet(self, memory: M) -> Quiet | None:
+        """Which readings need no verdict now, while the machine is ok; None: each may bring a breach."""
+
+    def pass_over(
+        self, memory: M, steps: Sequence[int], values: NDArray[np.float64]
+    ) -> tuple[M, Sequence[bool]]:
+        """The memory after such readings, and of each whether it was clear: what `update` would have said one by one."""
 
     def dump(self, memory: M) -> dict[str, Any]:
         """The memory as JSON: lists and finite numbers."""

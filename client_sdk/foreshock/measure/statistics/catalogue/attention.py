@@ -45,7 +45,7 @@ STATISTICS: tuple[Statistic, ...] = (
         low=0.0,
         high=1.0,
         formula="mean over queries of H_i / ln n_i, n_i the keys that query i may look at; `heads` says which of the heads,"
-        " `head` gives one of the first 64 its own series",
+        " beside them a vector over the first 64 heads",
         source=f"{_ZHAI}; the division is ours. Its other side, heads that choose nothing: Jha & Reagen 2025, arXiv:2501.03489"
         " (entropic overload)",
         degenerate=f"{_KEYS}; 1 for equal logits",
@@ -150,8 +150,8 @@ STATISTICS: tuple[Statistic, ...] = (
         unit="",
         low=None,
         high=None,
-        formula="max of scale · q_i·k_j + bias over the sampled queries and their visible keys; `head` gives one of the first 64"
-        " its own series",
+        formula="max of scale · q_i·k_j + bias over the sampled queries and their visible keys; beside the largest of all"
+        " heads a vector over the first 64",
         source="Dehghani et al. 2023, arXiv:2302.05442; Wortsman et al. 2023, arXiv:2309.14322; QK-clip acts at 100: Kimi K2,"
         " arXiv:2507.20534",
         degenerate=_KEYS,

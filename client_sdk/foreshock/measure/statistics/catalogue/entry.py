@@ -52,8 +52,10 @@ class Statistic:
         ""  # of a mean: the statistic of the same place that counts the rows; without one, ranks count alike
     )
 
-    def series(self, place: str = "", labels: Mapping[str, str] | None = None) -> SeriesSpec:
-        """This statistic of one place in the model."""
+    def series(
+        self, place: str = "", labels: Mapping[str, str] | None = None, along: str | None = None
+    ) -> SeriesSpec:
+        """This statistic of one place in the model; an entry of a vector where the label `along` says which."""
         return SeriesSpec(
             statistic=self.name,
             family=self.family,
@@ -67,4 +69,5 @@ class Statistic:
             sparse=self.undefined == "absent",
             merge=None if self.merge == "none" else self.merge,
             weight=self.weight or None,
+            along=along,
         )

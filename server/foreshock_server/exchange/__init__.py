@@ -1,0 +1,1 @@
+"""A run -> Parquet files and back; a whole database -> another one."""

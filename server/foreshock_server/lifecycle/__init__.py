@@ -1,0 +1,1 @@
+"""Runs and projects -> deleted, kept for so long, cleaned up behind."""

@@ -1,0 +1,87 @@
+"""Blocks that come, and time that passes, -> what rules say that ask whether a series comes at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy.orm import Session
+
+from foreshock_server.models import Run
+from foreshock_server.rules.columns import Plan, Presence
+from foreshock_server.rules.detectors import Absence
+from foreshock_server.rules.memory import AlertKey, Memory, WriterKey
+from foreshock_server.rules.watch import Change, Watch
+from foreshock_server.store.blocks import StoredBlock
+from foreshock_server.store.rows import RowGroup
+from foreshock_server.store.runs import RUNNING
+
+
+def hear(
+    session: Session, memory: Memory, key: WriterKey, block: StoredBlock, place: int, changes: list[Change]
+) -> None:
+    """Of each series that such a rule watches: whether it came with this block of the writer; `place`: of the block among others."""
+    ran: dict[int, float] = {}
+    came: dict[AlertKey, set[int]] = {}
+    ranks: dict[str, int] = {}
+    for group in block.rows:
+        plan: Plan = memory.plans[(*key, group.frame)]
+        if not plan.presences and not memory.silences:
+            continue
+        ran |= zip(group.steps.tolist(), group.times.tolist(), strict=True)
+        for one in plan.presences:
+            watched = (one.rule.id, one.slot.series_id)
+            if watched not in memory.silences:
+                memory.watch(session, one.rule, one.slot.series_id)
+            came.setdefault(watched, set()).update(_there(one, group))
+            ranks[one.rule.id] = one.rank
+    if not ran:
+        return
+    memory.ended = False
+    steps = sorted(ran.items())
+    arrived = block.received_at or max(
+        ran.values()
+    )  # one that was drawn, or rests in segments, has no other time
+    for watched, watch, detector in _watches(memory):
+        heard = came.get(watched, set())
+        if not heard and watch.memory.process != key:
+            continue
+        now, verdicts = detector.hear(watch.memory, key, steps, heard, arrived)
+        if watch.told(
+            now, verdicts, order=(place, len(block.rows), ranks.get(watched[0], 0)), changes=changes
+        ):
+            memory.note(watch)
+
+
+def look(memory: Memory, run: Run, now: float) -> list[Change]:
+    """What is told when nothing has arrived of this run until now, on the clock of the server."""
+    changes: list[Change] = []
+    memory.ended = run.state != RUNNING
+    if memory.ended:  # what has ended is not missed
+        return changes
+    for _, watch, detector in _watches(memory):
+        later, verdicts = detector.look(watch.memory, now)
+        if watch.told(later, verdicts, order=(0, 0, 0), changes=changes):
+            memory.note(watch)
+    return sorted(changes, key=lambda change: change.order)
+
+
+def due(memory: Memory) -> float | None:
+    """When the first of the run's series will be silent if nothing arrives; None: never."""
+    if memory.ended or not memory.silences:
+        return None
+    times = [detector.due(watch.memory) for _, watch, detector in _watches(memory)]
+    return min((time for time in times if time is not None), default=None)
+
+
+def _watches(memory: Memory) -> Iterator[tuple[AlertKey, Watch, Absence]]:
+    for watched, watch in memory.silences.items():
+        if isinstance(watch.rule.detector, Absence):
+            yield watched, watch, watch.rule.detector
+
+
+def _there(one: Presence, group: RowGroup) -> list[int]:
+    if group.absent is None:
+        return [int(step) for step in group.steps]
+    absent = one.slot.of(group.absent)
+    missing = absent.all(axis=1) if absent.ndim == 2 else absent
+    return [int(step) for step in group.steps[~missing]]

@@ -1,0 +1,232 @@
+"""Healthy runs and a wanted rate of false alarms -> the threshold that keeps it, with what it rests on, or why there is none.
+
+A healthy run has an *extreme*: the farthest threshold at which the rule just fires in it. If the next healthy run is one like these
+N (exchangeable: nothing tells it apart beforehand), its extreme is as likely to take any place among theirs, so that it lies beyond
+the k-th farthest with a probability of at most k / (N + 1), whatever their distribution. So k = floor(rate · (N + 1)); with k = 0
+there are too few runs to promise anything (this is split conformal prediction: Vovk, Gammerman and Shafer 2005).
+
+Extremes are found by trying the rule with other thresholds on the runs, by the code that judges runs; so is what comes out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from foreshock_server.db import Database
+from foreshock_server.errors import Invalid
+from foreshock_server.rules.detectors import Slope, Threshold
+from foreshock_server.rules.load import RuleSet
+from foreshock_server.rules.pack import Rule
+from foreshock_server.rules.trial.asking import Bounds, find_run
+from foreshock_server.rules.trial.replay import look, replay
+
+DIGITS = 3  # of the threshold that is suggested, rounded to its quiet side
+PRECISE = 1e-3  # of the threshold: nearer it is not looked for
+SURE = 0.95
+_ENDLESS = 1e30  # a threshold on the near side of everything
+_MOST_DOUBLINGS = 100
+
+
+@dataclass(frozen=True)
+class _Knob:
+    """The number that is turned."""
+
+    name: str  # as packs write it
+    value: float  # as the rule has it
+    quiet: int  # +1: a higher one fires less, -1: a lower one
+
+
+@dataclass
+class _Healthy:
+    """One run, and between which thresholds its extreme lies."""
+
+    run: str
+    name: str
+    steps: int
+    readings: int
+    fires: float | None = None  # it fires at this one
+    silent: float | None = None  # and not at this one
+
+
+def suggest(
+    database: Database,
+    rule: Rule,
+    healthy: Sequence[str],
+    rate: float,
+    *,
+    project: str | None = None,
+    bounds: Bounds | None = None,
+) -> dict[str, Any]:
+    """As JSON: `threshold` for `parameter` of the rule's detector, None with `refused` where nothing can be promised.
+
+    `rate`: the share of healthy runs in which it may fire. Invalid for a rule whose detector has no such threshold.
+    """
+    knob = _knob_of(rule)
+    trying = _Trying(database, rule, knob, bounds or Bounds())
+    runs, unjudged = trying.gather(healthy, project)
+    count = len(runs)
+    allowed = math.floor(rate * (count + 1) + 1e-9)
+    found: dict[str, Any] = {
+        "rule": rule.id,
+        "parameter": knob.name,
+        "now": knob.value,
+        "wanted_rate": rate,
+        "threshold": None,
+        "refused": None,
+        "rests_on": {
+            "runs": count,
+            "steps": sum(one.steps for one in runs),
+            "readings": sum(one.readings for one in runs),
+            "unjudged": unjudged,
+        },
+    }
+    if allowed < 1:
+        return {**found, "refused": _too_few(rate, count, len(unjudged))}
+    now = sum(trying.fires(one, knob.value) for one in runs)
+    value = trying.search(runs, allowed)
+    firing = [one for one in runs if trying.fires(one, value)]
+    return {
+        **found,
+        "threshold": value,
+        "fires_now_in": now,
+        "fires_in": [one.run for one in firing],
+        "promised_rate": allowed
+        / (count + 1),  # of the next run like these, on average over such sets of runs
+        "rate_at_most": _upper(allowed, count),  # with these very runs, in 95 of 100 such sets
+        "says": _says(rule, knob, value, allowed, count, len(firing), now),
+    }
+
+
+class _Trying:
+    """The rule with one threshold after another."""
+
+    def __init__(self, database: Database, rule: Rule, knob: _Knob, bounds: Bounds) -> None:
+        self._database, self._rule, self._knob, self._bounds = database, rule, knob, bounds
+
+    def gather(self, wanted: Sequence[str], project: str | None) -> tuple[list[_Healthy], list[str]]:
+        """The runs in which the rule comes to a verdict, and the ids of the others."""
+        runs: list[_Healthy] = []
+        unjudged: list[str] = []
+        for name in wanted:
+            with self._database.reading() as session:
+                run = find_run(session, name, project)
+                looked = look(session, run.id, RuleSet((self._rule,), {self._rule.id: ""}))
+            if run.id in unjudged or any(run.id == one.run for one in runs):
+                raise Invalid(f"The run {name!r} is named twice; name each once.", field="healthy")
+            one = _Healthy(run.id, run.name, looked.steps[self._rule.id], looked.readings[self._rule.id])
+            if one.readings and self.fires(one, -self._knob.quiet * _ENDLESS):
+                runs.append(one)
+            else:
+                unjudged.append(run.id)
+        return runs, unjudged
+
+    def fires(self, one: _Healthy, value: float) -> bool:
+        """True when the rule with this threshold fires in the run."""
+        sign = self._knob.quiet
+        if one.fires is not None and sign * value <= sign * one.fires:
+            return True
+        if one.silent is not None and sign * value >= sign * one.silent:
+            return False
+        self._bounds.spend(one.readings)
+        rules = RuleSet((_turned(self._rule, self._knob, value),), {self._rule.id: ""})
+        with self._database.reading() as session:
+            said = next(iter(replay(session, one.run, rules, self._bounds.check)), None)
+        if said is None:
+            one.silent = value
+        else:
+            one.fires = value
+        return said is not None
+
+    def search(self, runs: Sequence[_Healthy], allowed: int) -> float:
+        """The tightest threshold, to some digits, with which fewer than `allowed` of them fire."""
+
+        def is_quiet(value: float) -> bool:
+            return sum(self.fires(one, value) for one in runs) < allowed
+
+        sign = self._knob.quiet
+        loud, silent = _bracket(self._knob.value, sign, is_quiet)
+        while abs(silent - loud) > PRECISE * max(abs(silent), abs(loud)):
+            middle = loud + (silent - loud) / 2
+            if is_quiet(middle):
+                silent = middle
+            else:
+                loud = middle
+        return _rounded(silent, sign)
+
+
+def _bracket(start: float, sign: int, is_quiet: Callable[[float], bool]) -> tuple[float, float]:
+    """A threshold that is too tight and one that is not, around or beside the one the rule has."""
+    stride = abs(start) / 8 or 1.0
+    way = -sign if is_quiet(start) else sign
+    last = start
+    for _ in range(_MOST_DOUBLINGS):
+        following = last + way * stride
+        if is_quiet(following) == (way == sign):
+            return (last, following) if way == sign else (following, last)
+        last, stride = following, 2 * stride
+    raise Invalid("No threshold separates these runs; are their readings of any use?", field="healthy")
+
+
+def _rounded(value: float, sign: int) -> float:
+    """To some digits, never to the loud side."""
+    if value == 0:
+        return 0.0
+    scale = 10.0 ** (math.floor(math.log10(abs(value))) - DIGITS + 1)
+    steps = value / scale
+    return float(f"{(math.ceil(steps - 1e-9) if sign > 0 else math.floor(steps + 1e-9)) * scale:.{DIGITS}g}")
+
+
+def _knob_of(rule: Rule) -> _Knob:
+    detector = rule.detector
+    if isinstance(detector, Threshold | Slope):
+        if detector.above is not None:
+            return _Knob("above", detector.above, 1)
+        if detector.below is not None:
+            return _Knob("below", detector.below, -1)
+    raise Invalid(
+        f"{rule.id} has a detector of the kind {detector.kind!r}; a threshold can be suggested for `threshold` and `slope`. "
+        "Of another rule, try its levels with `foreshock rules backtest`.",
+        field="rule",
+    )
+
+
+def _turned(rule: Rule, knob: _Knob, value: float) -> Rule:
+    """The rule with another threshold. Its other levels follow the first firing, or come with it: they are left out."""
+    levels = {"critical": None, "clear": None, knob.name: value}
+    return rule.model_copy(update={"detector": rule.detector.model_copy(update=levels)})
+
+
+def _upper(allowed: int, count: int) -> float:
+    """The rate that is not exceeded with SURE: that quantile of Beta(allowed, count + 1 - allowed)."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        fewer = sum(math.comb(count, i) * middle**i * (1 - middle) ** (count - i) for i in range(allowed))
+        low, high = (middle, high) if fewer > 1 - SURE else (low, middle)
+    return high
+
+
+def _too_few(rate: float, count: int, unjudged: int) -> str:
+    needed = math.ceil(1 / rate - 1e-9) - 1
+    others = f", and {unjudged} more in which the rule comes to no verdict" if unjudged else ""
+    lowest = f"; with {count} no less than {1 / (count + 1):.1%} can be promised" if count else ""
+    return (
+        f"Too few healthy runs: a false alarm in at most {rate:.3g} of them needs {needed} at least, and there are {count}"
+        f"{others}{lowest}."
+    )
+
+
+def _says(rule: Rule, knob: _Knob, value: float, allowed: int, count: int, firing: int, now: int) -> str:
+    spoken = (
+        f"`{knob.name}: {value:g}` fires in {firing} of these {count} healthy runs (now, at {knob.value:g}, in {now}), and in at "
+        f"most {allowed / (count + 1):.1%} of further runs like them and as long; with these runs that may be "
+        f"{_upper(allowed, count):.1%} (95 %)."
+    )
+    for name, side in (("critical", 1), ("clear", -1)):
+        level = getattr(rule.detector, name)
+        if level is not None and side * knob.quiet * (level - value) < 0:
+            spoken += f" `{name}: {level:g}` does not fit it any more: change it, or leave it out."
+    return spoken

@@ -1,0 +1,120 @@
+"""What the rules cost the server: processor time of evaluating one step of one run, storing what came of it included."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tests.bench.report import OURS, Measure
+
+from foreshock_server import migrate
+from foreshock_server.bus import LocalBus
+from foreshock_server.db import Database
+from foreshock_server.rules.evaluator import Evaluator
+from foreshock_server.rules.load import RuleSet
+from foreshock_server.settings import Settings
+from foreshock_server.store.blocks import append
+from foreshock_server.store.rows import DTYPES, RowGroup
+from foreshock_server.store.runs import ensure_writer, lock_run, open_run
+from foreshock_server.store.series import NewFrame, NewSeries, register_frames
+
+LAYERS = 24
+LOGGED = 500
+SETTLED = 5  # steps between two times of storing: a training process takes one a second
+
+
+def run(folder: Path, quick: bool) -> list[Measure]:
+    """Some runs at once, as one look of the evaluator serves them all; healthy values, as most steps of most runs are."""
+    runs, steps = (4, 10) if quick else (50, 60)
+    folder.mkdir(parents=True)
+    measures = []
+    for name, dtype, series in (("statistics of the SDK", "f32", _watched()), ("logged", "f64", _logged())):
+        measure = Measure(f"evaluate one step of {len(series)} series, {name}: processor time", "ms", "lower")
+        database = Database(f"sqlite:///{folder / dtype}.db")
+        migrate.to_head(database)
+        measure.add(OURS, _cost(database, NewFrame(1, dtype, series), runs, steps))
+        database.close()
+        measures.append(measure)
+    return measures
+
+
+def _cost(database: Database, frame: NewFrame, runs: int, steps: int) -> list[float]:
+    """Milliseconds per run and step, one reading per SETTLED steps; the first steps of a run, which read its series, are left out."""
+    settings = Settings(database_url=database.url, rules_dir=None)
+    evaluator = Evaluator(database, RuleSet.load(settings), LocalBus(), settings, settle=float("inf"))
+    values = _values(frame, steps)
+    names = [f"run-{number}" for number in range(runs)]
+    for name in names:
+        with database.writing() as session:
+            open_run(
+                session,
+                name,
+                project="bench",
+                name=name,
+                config={},
+                attempt=1,
+                writer="r0-bench",
+                info={},
+                started_at=0.0,
+                now=0.0,
+            )
+            register_frames(session, name, 1, "r0-bench", [frame])
+    spent = []
+    for step in range(steps):
+        for name in names:
+            with database.writing() as session:
+                lock_run(session, name)
+                writer = ensure_writer(session, name, 1, "r0-bench", now=0.0)
+                at = np.array([step])
+                append(session, writer, step + 1, [RowGroup(1, at, at.astype(float), values[at], None)], 0.0)
+        began = time.process_time()
+        while evaluator.run_once():
+            pass
+        if step % SETTLED == SETTLED - 1:
+            evaluator.settle()
+        spent.append((time.process_time() - began) * 1e3 / runs)
+    together = np.reshape(spent[: steps - steps % SETTLED], (-1, SETTLED)).mean(1)
+    return [float(one) for one in together[1:]]
+
+
+def _values(frame: NewFrame, steps: int) -> NDArray[np.floating]:
+    """Steady, with a little noise; what counts or must be low is zero."""
+    drawn = 1.0 + 0.02 * np.random.default_rng(0).standard_normal((steps, len(frame.series)))
+    low = [
+        one.statistic in {"nonfinite_count", "mean_cosine", "zero_variance_groups"} for one in frame.series
+    ]
+    drawn[:, low] = 0.0
+    return drawn.astype(DTYPES[frame.dtype])
+
+
+def _watched() -> list[NewSeries]:
+    """What a transformer of so many layers that is trained with GRPO brings by default, in kind and number."""
+    series = [
+        _series(name, "policy entropy") for name in ("policy_entropy", "policy_kl", "zero_variance_groups")
+    ]
+    for layer in range(LAYERS):
+        place = f"model.layers.{layer}"
+        series += [
+            _series("effective_rank", "representation", place=place, centered="true"),
+            _series("stable_rank", "representation", place=place),
+            _series("mean_cosine", "representation", place=f"features.{place}"),
+            _series("attention_entropy", "attention", place=place),
+        ]
+        for tensor in ("weight", "gradient", "activation"):
+            series += [
+                _series("nonfinite_count", "numerics", place=place, tensor=tensor),
+                _series("norm", "numerics", place=place, tensor=tensor),
+            ]
+    return series
+
+
+def _logged() -> list[NewSeries]:
+    return [_series(f"metric_{number}", "training", "f64") for number in range(LOGGED)]
+
+
+def _series(statistic: str, family: str, dtype: str = "f32", **labels: str) -> NewSeries:
+    inner = ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
+    key = f"{statistic}{{{inner}}}" if inner else statistic
+    return NewSeries(key, statistic, family, labels.get("place", ""), labels, "", dtype)

@@ -1,0 +1,1 @@
+"""Many runs at once, for minutes: does the server keep up, and does anything grow?"""

@@ -1,0 +1,70 @@
+"""Every built-in rule is about something that the SDK writes, by statistic, family, place and labels; and says where it comes from."""
+
+from __future__ import annotations
+
+import pytest
+from tests.server.rules.packs.written import written
+
+from foreshock_server.rules.load import RuleSet
+from foreshock_server.settings import Settings
+
+BUILT_IN = RuleSet.load(Settings())
+RULES = pytest.mark.parametrize("rule", BUILT_IN.rules, ids=lambda rule: rule.id)
+
+
+@RULES
+@pytest.mark.slow
+def test_each_way_to_match_finds_a_series(rule):
+    series = written()
+    assert any(rule.watches(one) for one in series)
+    for match in rule.matches:
+        assert any(match.fits(one) for one in series), f"{match} finds nothing"
+
+
+@pytest.mark.slow
+def test_every_family_of_statistics_that_can_collapse_has_rules():
+    families = {one.family for one in written() if one.family != "training"}
+    watched = {
+        one.family
+        for one in written()
+        for rule in BUILT_IN.matching(one)
+        if rule.detector.kind != "non-finite"
+    }
+    assert families - watched == set()
+
+
+@RULES
+def test_what_a_rule_rests_on_and_what_to_do_is_said(rule):
+    assert len(rule.source) > 20
+    assert len(rule.runbook.meaning) > 80
+    assert len(rule.runbook.check) >= 2
+    for remedy in rule.runbook.remedies:
+        assert remedy.source
+        assert remedy.basis == "inference" or remedy.source not in {"common practice", "experience"}
+    rests = ("heuristic", "ours", "Definition", "Measured", "Arithmetic", "design")
+    assert any(word in rule.source for word in rests), "say what the levels rest on"
+
+
+@RULES
+def test_a_runbook_can_be_read_at_night(rule):
+    book = rule.runbook
+    assert len(book.meaning) < 700
+    assert len(book.check) <= 5
+    assert len(book.remedies) <= 6
+
+
+@RULES
+def test_only_what_is_critical_pages_unless_the_rule_is_known_to_be_early_and_right(rule):
+    early = {
+        "policy-entropy-collapse",
+        "policy-entropy-explosion",
+        "representation-rank-collapse",
+        "constant-embeddings",
+        "embeddings-in-one-direction",
+        "zero-variance-groups",
+        "no-reward-signal",
+        "faulty-rank",
+        "monitor-over-budget",
+    }
+    if rule.id not in early and rule.detector.kind != "non-finite":
+        assert rule.notify.severity == "critical"

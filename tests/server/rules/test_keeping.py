@@ -1,0 +1,322 @@
+"""What is kept in memory between blocks changes when things are stored, and nothing else: against one reading at a time."""
+
+from __future__ import annotations
+
+import math
+import random
+from statistics import median
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import delete, event
+
+from foreshock_server.models import Alert, Block, Run, Writer
+from foreshock_server.rules import columns, judge, memory, message
+from foreshock_server.rules import evaluator as module
+from foreshock_server.rules.columns import Subject
+from foreshock_server.rules.detectors.reading import middle_of
+from foreshock_server.rules.state import Kind, Machine, State, advance
+
+LOW = """
+    id: low
+    matches: [{statistic: "x*"}]
+    detector: {kind: threshold, below: 1, clear: 2}
+"""
+RULES = (
+    LOW,
+    """
+    id: slow
+    matches: [{statistic: "x*"}]
+    detector: {kind: threshold, below: 0.9, critical: 0.5, median: 3, relative_to_baseline: true, baseline_records: 4}
+    for_steps: 2
+    keep_firing_steps: 2
+    cooldown_steps: 6
+    warmup_steps: 3
+    """,
+    """
+    id: leads
+    matches: [{statistic: x2}]
+    detector: {kind: forecast-drop, block: 2, blocks: 4, horizon: 20, median: 3, baseline_records: 4, clear_records: 4}
+    """,
+    """
+    id: sinks
+    matches: [{statistic: x1}]
+    detector: {kind: drop, to: 0.6, critical: 0.3, clear: 0.8, against: best, median: 3, baseline_records: 2}
+    keep_firing_steps: 1
+    """,
+    """
+    id: leaps
+    matches: [{statistic: "x*"}]
+    detector: {kind: spike, z: 3, alone: 6, clear_records: 3, window: 16, min_records: 8, direction: both}
+    """,
+    """
+    id: steep
+    matches: [{statistic: x1}]
+    detector: {kind: slope, below: -5, log: true, block: 2, blocks: 4, agreement: 0.6}
+    """,
+    """
+    id: stuck
+    matches: [{statistic: x2}]
+    detector: {kind: plateau, improves: up, records: 6, median: 3}
+    cooldown_steps: 4
+    """,
+    """
+    id: outside
+    matches: [{statistic: x1}]
+    detector: {kind: band, low: 0.5, high: 1.5, median: 3, relative_to_baseline: true, baseline_records: 4}
+    """,
+    """
+    id: nan
+    matches: [{}]
+    detector: {kind: non-finite, clear_after: 3}
+    cooldown_steps: 5
+    """,
+    """
+    id: often
+    matches: [{statistic: "y*"}]
+    detector: {kind: non-finite, counts: true, at_least: 3, of: 6, clear_after: 4}
+    keep_firing_steps: 2
+    """,
+)
+SERIES = ("x1", "x2", "y1", "y2")
+
+
+def history(chance: random.Random, length: int):
+    """(attempt, step, values) of each record: series that come and go, fall and recover; a resume takes the step back."""
+    level, attempt, step, records = 3.0, 1, 0, []
+    for _ in range(length):
+        level = max(0.05, level * math.exp(chance.gauss(0, 0.25) + 0.15 * math.log(3.0 / level)))
+        if chance.random() < 0.03:
+            attempt, step = attempt + 1, max(0, step - 5)
+        values = {"x1": level, "x2": level * chance.uniform(0.8, 1.2)}
+        values |= {key: float(chance.random() < 0.25) for key in ("y1", "y2")}
+        for key in SERIES:
+            drawn = chance.random()
+            values[key] = None if drawn < 0.1 else math.nan if drawn < 0.15 else values[key]
+        records.append((attempt, step, values))
+        step += chance.choice([1, 1, 1, 3])
+    return records
+
+
+def one_at_a_time(rules, records):
+    """What the rules say when every reading of every series is judged alone, and the state in which each ends."""
+    said, ends = [], {}
+    for number, key in enumerate(SERIES, 1):
+        subject = Subject(number, key, key, "training", "", "nat", {})
+        for rule in rules.rules:
+            if not rule.watches(subject):
+                continue
+            machine, memory = Machine(), rule.detector.initial()
+            for attempt, step, values in records:
+                if values[key] is None or step < rule.policy.warmup_steps:
+                    continue
+                may_skip = rule.detector.skips and machine.state is State.OK
+                if may_skip and rule.detector.skim(memory, np.array([values[key]])):
+                    continue
+                before = machine
+                memory, reading = rule.detector.update(memory, step, values[key])
+                machine, kind, reason = advance(
+                    before, reading.breach, reading.critical, reading.clear, step, rule.policy
+                )
+                if kind is not None:
+                    since = before.since_step if kind is Kind.RESOLVED else machine.since_step
+                    numbers = message.as_json(rule, subject, reading, machine)
+                    place = (
+                        rule.id,
+                        number,
+                        machine.episode,
+                        kind.value,
+                        machine.severity.value,
+                        step,
+                        since,
+                    )
+                    said.append(
+                        (*place, reason.value, 1e9 * attempt + step, numbers["level"], numbers["baseline"])
+                    )
+            ends[rule.id, number] = (
+                machine.state.value,
+                machine.episode,
+                machine.since_step,
+                machine.fired_step,
+            )
+    return sorted(said, key=repr), ends
+
+
+def found(run):
+    """The same of what was stored."""
+    said = sorted(
+        (
+            *(one.rule, one.series_id, one.episode, one.kind, one.severity, one.step, one.since_step),
+            *(one.detail["reason"], one.at, one.detail["level"], one.detail["baseline"]),
+        )
+        for one in run.transitions()
+    )
+    return sorted(said, key=repr)
+
+
+def assert_ends(database, run, expected):
+    with database.reading() as session:
+        for (rule, series), (state, episode, since, fired) in expected.items():
+            row = session.get(Alert, (run.run, rule, series))
+            if row is None:
+                assert (state, episode) == (State.OK.value, 0)
+            else:
+                assert (row.state, row.episode, row.since_step, row.fired_step) == (
+                    state,
+                    episode,
+                    since,
+                    fired,
+                )
+
+
+def store_some(run, chance, records):
+    """The next block: a few records of one attempt and of one or two frames; the records that are left."""
+    size = chance.choice([1, 1, 2, 5, 12])
+    some = [one for one in records[:size] if one[0] == records[0][0]]
+    attempt, steps = some[0][0], [step for _, step, _ in some]
+    run.block({key: [values[key] for *_, values in some] for key in SERIES}, steps=steps, attempt=attempt)
+    return records[len(some) :]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_however_it_is_cut_kept_and_killed_the_rules_say_what_one_reading_at_a_time_says(
+    stored, evaluator, database, seed
+):
+    chance = random.Random(seed)
+    records = history(chance, 150)
+    watchers = [evaluator(*RULES, settle=1e9) for _ in range(2)]
+    said, ends = one_at_a_time(watchers[0].rules, records)
+    assert {kind for _, _, _, kind, *_ in said} >= {"fired", "resolved"}
+    left = records
+    while left:
+        left = store_some(stored, chance, left)
+        drawn, number = chance.random(), chance.randrange(2)
+        if drawn < 0.6:
+            watchers[number].run_once()
+        elif drawn < 0.7:
+            watchers[number] = evaluator(*RULES, settle=1e9)  # the old one was killed
+        elif drawn < 0.75:
+            watchers[number].close()
+    for watcher in watchers:
+        while watcher.run_once():
+            pass
+        watcher.close()
+    last = evaluator(*RULES)
+    while last.run_once():
+        pass
+    assert found(stored) == said
+    assert_ends(database, stored, ends)
+
+
+def test_what_nobody_could_see_waits_and_what_somebody_could_does_not(stored, evaluator):
+    watcher = evaluator(LOW, settle=1e9)
+    stored.block({"x": [3.0, 3.0]})
+    assert watcher.run_once() == 1
+    assert watcher.run_once() == 0
+    assert stored.evaluated() == {(1, "w"): 0}
+    stored.block({"x": [0.5]}, first=2)
+    assert watcher.run_once() == 1
+    assert stored.evaluated() == {(1, "w"): 2}
+    assert stored.drawn() == [("low", 1, 1, "fired", 2)]
+    stored.block({"x": [0.4]}, first=3)
+    watcher.run_once()
+    assert stored.alert("low").reading["value"] == 0.5
+    watcher.close()
+    assert stored.alert("low").reading["value"] == 0.4
+    assert stored.evaluated() == {(1, "w"): 3}
+
+
+def test_what_waits_is_stored_after_a_while_or_when_it_is_much(stored, evaluator, monkeypatch):
+    monkeypatch.setattr(module, "SETTLE_BLOCKS", 2)
+    watcher = evaluator(LOW, settle=1e9)
+    for first in range(3):
+        stored.block({"x": [3.0]}, first=first)
+        watcher.run_once()
+    assert stored.evaluated() == {(1, "w"): 2}
+    soon = evaluator(LOW, settle=0.0)
+    soon.run_once()
+    assert stored.evaluated() == {(1, "w"): 3}
+
+
+def test_the_alerts_of_a_run_are_read_once(stored, evaluator, database):
+    watcher = evaluator(*RULES, settle=1e9)
+    asked: list[str] = []
+    event.listen(database.engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
+    for first in range(5):
+        stored.block({"x1": [3.0], "y1": [0.0]}, first=first)
+        watcher.run_once()
+    assert sum("FROM alerts" in one for one in asked) == 1
+    assert not any(one.startswith(("UPDATE alerts", "INSERT INTO alerts")) for one in asked)
+
+
+def test_a_series_and_a_frame_are_read_once_however_many_frames_come(stored, evaluator, monkeypatch):
+    series, numbers = [], []
+
+    def subjects(*args, **more):
+        found = columns.subjects(*args, **more)
+        series.extend(found)
+        return found
+
+    def frames(*args):
+        numbers.extend(args[-1])
+        return all_frames(*args)
+
+    all_frames = judge.frames
+    monkeypatch.setattr(memory, "subjects", subjects)
+    monkeypatch.setattr(judge, "frames", frames)
+    watcher = evaluator(LOW, settle=1e9)
+    for first, keys in enumerate((["x1", "y1"], ["x1"], ["x1", "y1"], ["x2", "x1"], ["x2"])):
+        stored.block({key: [0.5 if key == "x2" else 3.0] for key in keys}, first=first)
+        watcher.run_once()
+    assert stored.drawn() == [("low", 3, 1, "fired", 3)]  # which asks for all series of the run, too
+    assert (series, numbers) == ([1, 2, 3], [1, 2, 3, 4])
+
+
+def test_a_run_that_somebody_else_went_on_with_is_read_again(stored, evaluator):
+    mine, theirs = evaluator(LOW, settle=1e9), evaluator(LOW)
+    stored.block({"x": [3.0]})
+    mine.run_once()
+    theirs.run_once()  # stores the cursor that the first one has only in memory
+    stored.block({"x": [0.5]}, first=1)
+    theirs.run_once()
+    stored.block({"x": [3.0]}, first=2)
+    assert mine.run_once() == 1
+    assert stored.drawn() == [("low", 1, 1, "fired", 1), ("low", 1, 1, "resolved", 2)]
+
+
+def test_a_deleted_run_is_forgotten_in_silence(stored, new_run, evaluator, database, caplog):
+    watcher = evaluator(LOW, settle=1e9)
+    stored.block({"x": [3.0]})
+    watcher.run_once()
+    with database.writing() as session:
+        for model in (Block, Writer, Run):
+            session.execute(delete(model))
+    watcher.close()
+    assert watcher._memories == {}
+    assert caplog.records == []
+
+
+def test_of_many_runs_one_that_fails_keeps_none_of_the_others_from_being_stored(
+    new_run, evaluator, monkeypatch
+):
+    runs = [new_run(f"run-{number}") for number in range(4)]
+    for run in runs:
+        run.block({"x": [0.5]})
+    store = module.store
+
+    def fails(session, memory, now):
+        if memory.run_id == "run-1":
+            raise RuntimeError("pulled the plug")
+        return store(session, memory, now)
+
+    monkeypatch.setattr(module, "store", fails)
+    assert evaluator(LOW).run_once() == 3
+    assert [len(run.drawn()) for run in runs] == [1, 0, 1, 1]
+
+
+@given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=12))
+def test_the_middle_is_what_the_standard_library_calls_the_median(values):
+    ours, theirs = middle_of(values), median(values)
+    assert ours == theirs or (math.isnan(ours) and math.isnan(theirs))

@@ -88,6 +88,28 @@ def test_processes_that_start_at_once_migrate_once(database_url):
     assert applied == ["0001", "0002", "0003", "0004", "0005"]
 
 
+def test_those_who_open_a_new_file_at_once_wait_for_each_other(tmp_path):
+    failures = []
+
+    def opens(path: Path) -> None:
+        database = Database(f"sqlite:///{path}")
+        try:
+            with database.reading():
+                pass
+        except Exception as error:
+            failures.append(error)
+        finally:
+            database.close()
+
+    for i in range(40):  # one of nine went wrong while nobody waited
+        threads = [threading.Thread(target=opens, args=[tmp_path / f"{i}.db"]) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+
+
 def test_what_is_stored_survives_a_start(empty):
     migrate.to_head(empty)
     with empty.writing() as session:

@@ -1,4 +1,4 @@
-"""When does an alarm sound? The built-in rules as they ship, against three classics, on the same synthetic series.
+"""When does an alarm sound? The built-in rules as they ship, beside classics, on the same series: synthetic ones here, then real trainings.
 
 Every detector gets the same readings and the same number of them for its baseline. Only a run's *first* alarm counts: one that
 sounds before the fall began is a false alarm, and such a run is not detected. One run here is a batch of series.
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from tests.bench import trainings
 from tests.bench.report import OURS, Measure
 from tests.server.rules import test_detection as synthetic
 
@@ -35,7 +36,7 @@ LONG, SHORT = (
 
 
 def run(folder: Path, quick: bool) -> list[Measure]:
-    """After a healthy beginning (a rank, say), and from the first step on (the policy entropy of a fine-tuning run)."""
+    """After a healthy beginning (a rank, say), from the first step on (the policy entropy of a fine-tuning run), and the zoo."""
     size, batches = (3, 2) if quick else (100, BATCHES)
     rank, entropy = builtin("effective_rank"), builtin("policy_entropy")
     later = {OURS: ours(rank), **classics(LONG)}
@@ -43,6 +44,7 @@ def run(folder: Path, quick: bool) -> list[Measure]:
     return [
         *_measured("fall after 500 to 3000 steps", later, size, batches, at_once=False),
         *_measured("fall from the first step", at_once, size, batches, at_once=True),
+        *trainings.measured(quick),
     ]
 
 

@@ -71,15 +71,24 @@ def test_an_impossible_token_breaks_the_others_and_is_written_as_nan(
     assert errors["foreshock"] < 1e-5
 
 
-def test_the_built_in_rules_are_run_over_the_series_of_the_regression_test(tmp_path: Path) -> None:
+def test_the_built_in_rules_are_run_over_drawn_series_and_real_trainings(tmp_path: Path) -> None:
     done = bench("detection", "--quick", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "detection.json").read_text())["rows"]
     found = {
         row["what"]: row["p50"] for row in rows if row["subject"] == "foreshock" and row["unit"] == "share"
     }
-    assert len(found) == 6
-    assert any(share == 1.0 for what, share in found.items() if what.startswith("collapses"))
+    drawn = {what: share for what, share in found.items() if not what.startswith("trainings")}
+    assert len(drawn) == 6
+    assert any(share == 1.0 for what, share in drawn.items() if what.startswith("collapses"))
+    assert found["trainings, all: collapsing runs with an alarm of their family"] == 1.0
+    assert {row["subject"] for row in rows if row["what"].startswith("trainings, all: healthy runs")} == {
+        "foreshock",
+        "foreshock, warnings too",
+        "level, tuned",
+        "EWMA, λ=0.2 L=3",
+        "CUSUM, k=0.5 h=5",
+    }
 
 
 def test_an_unknown_area_is_refused_with_the_ones_that_exist() -> None:

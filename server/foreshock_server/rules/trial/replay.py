@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from sqlalchemy.orm import Session
 
 from foreshock_server.rules.columns import Subject, subjects
+from foreshock_server.rules.incidents import Message
 from foreshock_server.rules.judge import Judge
 from foreshock_server.rules.load import RuleSet
 from foreshock_server.rules.memory import Memory, Reach
@@ -27,6 +28,7 @@ class Said:
 
     attempt: int
     change: Change
+    told: bool = False  # by a message; silences, storms and the choice of channels come after that
 
     @property
     def rule(self) -> str:
@@ -83,6 +85,12 @@ def replay(
         while memory.cursors.get(key, 0) < acked:
             meanwhile()
             judge(session, memory, {key: Reach(0, acked)})
-            changes = memory.changes
+            changes, messages = memory.changes, set(memory.messages)
             memory.stored()  # nothing is: only what happened since shall be told next
-            yield from (Said(key[0], change) for change in changes)
+            yield from (Said(key[0], change, _message(change) in messages) for change in changes)
+
+
+def _message(change: Change) -> tuple[str, Message]:
+    """The message that was sent if this change was worth one."""
+    about = Message(change.watch.series.series_id, change.episode, change.kind)
+    return change.watch.rule.id, about

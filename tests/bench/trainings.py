@@ -1,0 +1,96 @@
+"""The zoo of collapsing trainings and their healthy twins: the built-in rules as they ship, beside what else people set an alarm with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from tests.bench.report import Measure
+from tests.zoo.judging import campaign, pairs
+from tests.zoo.judging.counted import Score, counted, subjects, total
+from tests.zoo.judging.trial import Ran
+
+PROCESSES = 2
+
+
+def measured(quick: bool, processes: int = PROCESSES) -> list[Measure]:
+    """Of each family and of all; `quick`: one pair, one seed of each size."""
+    names = ["simsiam"] if quick else pairs.names()
+    wanted = (
+        campaign.settings(campaign.TUNING_SEEDS[:1], campaign.REPORTED_SEEDS[:1])
+        if quick
+        else campaign.settings()
+    )
+    ran = campaign.campaign(names, wanted, processes, _say)
+    tuning = [one for one in ran if one.setting.size == "tuning"]
+    reported = [one for one in ran if one.setting.size == "reported"]
+    better = {name: pairs.load(name).better for name in names}
+    scores = {name: counted(subject, reported, better) for name, subject in subjects(tuning).items()}
+    found: list[Measure] = []
+    for family in sorted({one.family for one in reported}):
+        found += _measures(family, {name: by_family[family] for name, by_family in scores.items()})
+    return found + _measures("all", {name: total(some.values()) for name, some in scores.items()})
+
+
+def _say(ran: Ran) -> None:
+    way = "collapsing" if ran.setting.collapses else "healthy"
+    alarm, seen = ran.alarm(pack=ran.family if ran.setting.collapses else None), ran.alarm(pages=False)
+    said = f"page at {alarm.step} ({alarm.rule})" if alarm else "no page"
+    only = f", warning at {seen.step} ({seen.rule})" if seen and not alarm else ""
+    print(
+        f"{ran.pair} {way} {ran.setting.size} {ran.setting.seed}: {ran.seconds:.1f} s, {said}{only}",
+        flush=True,
+    )
+
+
+def _measures(family: str, scores: dict[str, Score]) -> list[Measure]:
+    def measure(
+        what: str, unit: str, better: Literal["lower", "higher"], of: Callable[[Score], list[float]]
+    ) -> Measure:
+        found = Measure(f"trainings, {family}: {what}", unit, better)
+        for subject, score in scores.items():
+            for number in of(score):
+                found.add(subject, number)
+            if subject not in found.runs:
+                found.absent(subject, "it alarmed in no such run")
+        return found
+
+    def per(count: Callable[[Score], int], of: Callable[[Score], int]) -> Callable[[Score], list[float]]:
+        return lambda score: [count(score) / of(score)]
+
+    return [
+        measure(
+            "collapsing runs with an alarm of their family",
+            "share",
+            "higher",
+            per(lambda s: s.found, lambda s: s.collapsing),
+        ),
+        measure("healthy runs with any alarm", "share", "lower", per(lambda s: s.false, lambda s: s.healthy)),
+        measure(
+            "healthy runs with an alarm of their family",
+            "share",
+            "lower",
+            per(lambda s: s.false_own, lambda s: s.healthy),
+        ),
+        measure(
+            "healthy runs with any alarm, by steps",
+            "per 1,000 steps",
+            "lower",
+            per(lambda s: 1000 * s.false, lambda s: s.healthy_steps),
+        ),
+        measure(
+            "share of the beginning that is left at the alarm", "share", "higher", lambda s: list(s.left)
+        ),
+        measure(
+            "from the alarm until the outcome shows it",
+            "steps",
+            "higher",
+            lambda s: [float(n) for n in s.leads],
+        ),
+        measure(
+            "from the alarm to the end, where the outcome never shows it",
+            "steps",
+            "higher",
+            lambda s: [float(n) for n in s.unseen],
+        ),
+    ]

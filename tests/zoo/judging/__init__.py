@@ -1,0 +1,1 @@
+"""Trains a pair with the SDK, lets the server's rules and their rivals look at what was stored, and counts."""

@@ -138,8 +138,9 @@ def floor(count: float, energy: float, width: int, rounding: float) -> float:
 
 def noise(rising: Matrix) -> float:
     """Eigenvalue below which float32 sums have left nothing of a matrix with these ones: their errors partly cancel
-    in a large one, and what they have pushed below zero is of their size."""
-    return max(SUMMED * float(rising[-1]) * min(1.0, 6.0 / math.sqrt(len(rising))), -float(rising[0]))
+    in a large one, and what they have pushed above zero is as large as what they have pushed below, within a factor of two
+    whatever processor has summed."""
+    return max(SUMMED * float(rising[-1]) * min(1.0, 6.0 / math.sqrt(len(rising))), -2.0 * float(rising[0]))
 
 
 def _eigenvalues(matrix: Matrix, finely: bool) -> Matrix:

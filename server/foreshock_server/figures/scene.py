@@ -210,7 +210,7 @@ def merged(found: Iterable[Interval]) -> list[Interval]:
 def limits(alerts: Iterable[Mapping[str, Any]], trend_rules: Collection[str] = ()) -> tuple[Limit, ...]:
     """Baseline and thresholds of every evaluated alert, firing or not; the level that clears it only while it fires."""
     found: list[Limit] = []
-    for alert in alerts:
+    for alert in _of_the_series(alerts):
         rule, key, firing = alert["rule"], alert["series"], alert.get("state") == "firing"
         two = _number(alert.get("warn_level")) is not None  # then `threshold` is the critical one
         severity: Severity = "critical" if two or alert.get("severity") == "critical" else "warning"
@@ -233,7 +233,7 @@ def limits(alerts: Iterable[Mapping[str, Any]], trend_rules: Collection[str] = (
 def forecasts(alerts: Iterable[Mapping[str, Any]]) -> tuple[Forecast, ...]:
     """The forecast of every alert that fires and has one; it begins at the level that the rule compared."""
     found = []
-    for alert in alerts:
+    for alert in _of_the_series(alerts):
         forecast = alert.get("forecast")
         begin = _number(alert.get("level", alert.get("value")))
         if alert.get("state") != "firing" or not forecast or begin is None or alert.get("step") is None:
@@ -245,6 +245,11 @@ def forecasts(alerts: Iterable[Mapping[str, Any]]) -> tuple[Forecast, ...]:
                 Forecast(alert["rule"], alert["series"], int(alert["step"]), begin, level, low, high)
             )
     return tuple(found)
+
+
+def _of_the_series(alerts: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Those whose levels belong on its curve: what is derived from several series lies on another scale."""
+    return (alert for alert in alerts if not alert.get("derived"))
 
 
 def worst(alerts: Iterable[Mapping[str, Any]], keys: Collection[str] | None = None) -> str:

@@ -170,7 +170,7 @@ def message_of(
             series=series.key if series else text(detail.get("key")),
             statistic=series.statistic if series else text(detail.get("statistic")),
             place=(series.place if series else text(detail.get("place"))) or None,
-            unit=(series.unit if series else text(detail.get("unit"))) or None,
+            unit=text(detail.get("unit", series.unit if series else None)) or None,
             step=transition.step,
             since_step=transition.since_step,
             value=value,

@@ -129,5 +129,6 @@ def _about(rule: str, series: Series, reading: dict[str, Any]) -> dict[str, Any]
         "series": series.key,
         "place": series.place,
         "statistic": series.statistic,
-        "unit": series.unit,
+        "unit": reading.get("unit", series.unit),
+        "derived": reading.get("derived"),  # how, where the numbers are not of the series alone
     }

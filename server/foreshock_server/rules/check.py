@@ -8,6 +8,7 @@ from pathlib import Path
 from foreshock_server.rules.documents import BadRules
 from foreshock_server.rules.load import builtin_packs, duplicates, parse_pack, unknown_disabled
 from foreshock_server.rules.pack import Pack
+from foreshock_server.rules.parts import unknown_parts
 
 
 def check(paths: Sequence[Path]) -> tuple[list[str], bool]:
@@ -28,8 +29,8 @@ def check(paths: Sequence[Path]) -> tuple[list[str], bool]:
             continue
         own.append((name, pack))
         lines.append(f"{name}: OK, {_rules(len(pack.rules))}")
-    builtin = {rule.id for name, text in builtin_packs() for rule in parse_pack(text, name).rules}
-    between = duplicates(own) + unknown_disabled(own, builtin)
+    builtin = {rule.id: rule for name, text in builtin_packs() for rule in parse_pack(text, name).rules}
+    between = duplicates(own) + unknown_disabled(own, builtin) + unknown_parts(own, builtin.values())
     return lines + between, good and not between
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from foreshock_server.models import Series
 from foreshock_server.rules.detectors import Absence
+from foreshock_server.rules.joint import Joint
 from foreshock_server.rules.load import RuleSet
 from foreshock_server.rules.pack import Rule
 from foreshock_server.store.layout import Slot
@@ -67,6 +68,26 @@ class Presence(NamedTuple):
     slot: Slot
 
 
+class Blend(NamedTuple):
+    """The columns from which a rule derives its readings."""
+
+    rule: Rule
+    rank: int
+    home: int | None  # the series that what all of them make is kept under; None: each of `first` has its own
+    first: tuple[Slot, ...]  # of the series that the rule is about
+    other: tuple[Slot, ...]  # of those they are compared with
+
+
+class Junction(NamedTuple):
+    """A rule about what others say, some of which watch series of this frame."""
+
+    rule: Rule
+    rank: int
+    joint: Joint
+    parts: tuple[frozenset[str], ...]  # of each part, the ids of its rules
+    titles: Mapping[str, str]  # by the ids of all of them
+
+
 class Plan(NamedTuple):
     """What rules watch of one frame."""
 
@@ -74,6 +95,8 @@ class Plan(NamedTuple):
     columns: tuple[Column, ...]
     vectors: tuple[Vector, ...]
     presences: tuple[Presence, ...] = ()
+    blends: tuple[Blend, ...] = ()
+    junctions: tuple[Junction, ...] = ()
 
 
 def subjects(session: Session, run_id: str, after: int = 0) -> dict[int, Subject]:
@@ -98,17 +121,26 @@ class Planner:
         self.rules = rules
         self._ranks = {rule.id: rank for rank, rule in enumerate(rules.rules)}
         self._matches: dict[tuple[Any, ...], tuple[Rule, ...]] = {}
+        self._compared: dict[tuple[Any, ...], tuple[Rule, ...]] = {}
+        self._junctions = [
+            _junction(rule, rule.joint, self._ranks[rule.id], rules.parts_of(rule))
+            for rule in rules.rules
+            if rule.joint is not None
+        ]
 
     def plan(self, places: Sequence[Slot], known: Mapping[int, Subject]) -> Plan:
         """Of a frame whose series lie in these places."""
         skimmed: dict[str, list[tuple[int, int]]] = {}
         single: list[Column] = []
         vectors: list[Vector] = []
+        derived: dict[str, list[Slot]] = {}
         presences: list[Presence] = []
         for slot in places:
             for rule in self._matching(known[slot.series_id]):
                 rank = self._ranks[rule.id]
-                if isinstance(rule.detector, Absence):
+                if rule.derive is not None:
+                    derived.setdefault(rule.id, []).append(slot)
+                elif isinstance(rule.detector, Absence):
                     presences.append(Presence(rule, rank, slot))
                 elif slot.width is not None:
                     vectors.append(Vector(rule, rank, slot, _names(known[slot.series_id], slot.width)))
@@ -120,16 +152,78 @@ class Planner:
         for rule_id, found in skimmed.items():
             rank, (where, series_ids) = self._ranks[rule_id], np.array(found).T.copy()
             skims.append(Skim(self.rules.rules[rank], rank, where, series_ids))
-        return Plan(tuple(skims), tuple(single), tuple(vectors), tuple(presences))
+        blends = tuple(self._blends(derived, places, known))
+        plan = Plan(tuple(skims), tuple(single), tuple(vectors), tuple(presences), blends)
+        return plan._replace(junctions=self._about(plan))
+
+    def _about(self, plan: Plan) -> tuple[Junction, ...]:
+        """The joint rules about those that are at work in this plan."""
+        if not self._junctions:
+            return ()
+        work: list[Skim | Column | Vector | Blend] = [*plan.skims, *plan.columns, *plan.vectors, *plan.blends]
+        at_work = {one.rule.id for one in work}
+        return tuple(one for one in self._junctions if not at_work.isdisjoint(one.titles))
+
+    def _blends(
+        self, first: Mapping[str, list[Slot]], places: Sequence[Slot], known: Mapping[int, Subject]
+    ) -> Iterator[Blend]:
+        """Of rules that derive their readings; `first`: by rule, the places of series that it is about."""
+        other: dict[str, list[Slot]] = {}
+        for slot in places:
+            for rule in self._comparing(known[slot.series_id]):
+                other.setdefault(rule.id, []).append(slot)
+        for rule_id in {**first, **other}:
+            rank = self._ranks[rule_id]
+            rule = self.rules.rules[rank]
+            if rule.derive is not None and rule.derive.many:
+                for home, some in self._groups(rule, first[rule_id], known).items():
+                    yield Blend(rule, rank, home, tuple(some), ())
+            else:
+                yield Blend(rule, rank, None, tuple(first.get(rule_id, ())), tuple(other.get(rule_id, ())))
+
+    def _groups(
+        self, rule: Rule, slots: Sequence[Slot], known: Mapping[int, Subject]
+    ) -> dict[int, list[Slot]]:
+        """Those of one statistic and rank together, by the first series of the run that is one of them: later ones have higher ids."""
+        homes: dict[tuple[str, str], int] = {}
+        found: dict[int, list[Slot]] = {}
+        for number, one in sorted(known.items()):
+            if any(each is rule for each in self._matching(one)):
+                homes.setdefault(_kind_of(one), number)
+        for slot in slots:
+            found.setdefault(homes[_kind_of(known[slot.series_id])], []).append(slot)
+        return found
 
     def _matching(self, series: Subject) -> tuple[Rule, ...]:
-        about = (series.statistic, series.family, series.place, *sorted(series.labels.items()))
-        found = self._matches.get(about)
-        if found is None:
-            if len(self._matches) >= _MATCHES_KEPT:
-                self._matches.clear()
-            found = self._matches[about] = tuple(self.rules.matching(series))
-        return found
+        """The rules that are about this series."""
+        return _kept(self._matches, series, self.rules.matching)
+
+    def _comparing(self, series: Subject) -> tuple[Rule, ...]:
+        """The rules that compare others with this series."""
+        return _kept(self._compared, series, self.rules.comparing)
+
+
+def _junction(rule: Rule, joint: Joint, rank: int, parts: Sequence[Sequence[Rule]]) -> Junction:
+    ids = tuple(frozenset(one.id for one in some) for some in parts)
+    return Junction(rule, rank, joint, ids, {one.id: one.title for some in parts for one in some})
+
+
+def _kept(
+    found: dict[tuple[Any, ...], tuple[Rule, ...]],
+    series: Subject,
+    otherwise: Callable[[Subject], Iterable[Rule]],
+) -> tuple[Rule, ...]:
+    about = (series.statistic, series.family, series.place, *sorted(series.labels.items()))
+    rules = found.get(about)
+    if rules is None:
+        if len(found) >= _MATCHES_KEPT:
+            found.clear()
+        rules = found[about] = tuple(otherwise(series))
+    return rules
+
+
+def _kind_of(series: Subject) -> tuple[str, str]:
+    return series.statistic, series.labels.get("rank", "")
 
 
 def _names(series: Subject, size: int) -> tuple[str, ...]:

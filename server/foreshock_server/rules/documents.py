@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Any
 
 import yaml
@@ -36,6 +37,12 @@ def mapping_in(text: str, name: str, otherwise: str, *, aliases: bool = True) ->
     if not isinstance(data, dict):
         raise BadRules([f"{name}: {otherwise}."])
     return data
+
+
+def instead(word: str, known: list[str]) -> str:
+    """What to write for a word that is none of these."""
+    close = get_close_matches(word, known, n=1)
+    return f"did you mean `{close[0]}`?" if close else f"write one of: {', '.join(known)}."
 
 
 class _NoDuplicates(yaml.SafeLoader):

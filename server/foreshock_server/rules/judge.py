@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from foreshock_server.models import Run
+from foreshock_server.rules.blending import blend
 from foreshock_server.rules.columns import Column, Plan, Planner, Vector
 from foreshock_server.rules.incidents import Leader, Message, speak
+from foreshock_server.rules.joining import join
 from foreshock_server.rules.load import RuleSet
 from foreshock_server.rules.memory import Memory, Reach, WriterKey
 from foreshock_server.rules.pack import Notify
@@ -147,6 +149,14 @@ class Judge:
                 watch = self._column(session, memory, plan.columns[number], group, key[0], order, changes)
                 if watch is not None:
                     shelf.judged(number, watch)
+        for one in plan.blends:
+            blend(session, memory, key, one, group, order, changes)
+        if plan.junctions:
+            changes += [
+                change
+                for one in plan.junctions
+                for change in join(session, memory, key, one, group, order, changes)
+            ]
         return changes
 
     def _column(

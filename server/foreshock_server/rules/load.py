@@ -4,34 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from functools import cached_property
 from importlib.resources import files
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
-from foreshock_server.rules.applies import Intention, Profile, Runs
-from foreshock_server.rules.detectors import KINDS
-from foreshock_server.rules.documents import BadRules, mapping_in
-from foreshock_server.rules.pack import Match, Notify, Pack, Remedy, Rule, Runbook, Says, SeriesLike
+from foreshock_server.rules.applies import Profile
+from foreshock_server.rules.documents import BadRules, instead, mapping_in
+from foreshock_server.rules.matching import SeriesLike
+from foreshock_server.rules.pack import Pack, Rule
+from foreshock_server.rules.parts import parts_among, unknown_parts
+from foreshock_server.rules.wording import sentence_of
 from foreshock_server.settings import Settings
 
+S = TypeVar("S", bound=SeriesLike)
+
 _STATISTICS_KEPT = 10_000  # names whose rules are known
-_PARTS: dict[str, type[BaseModel]] = {
-    "matches": Match,
-    "exclude": Match,
-    "runs": Runs,
-    "intention": Intention,
-    "runbook": Runbook,
-    "try": Remedy,
-    "says": Says,
-    "notify": Notify,
-    "rules": Rule,
-}
 
 
 @dataclass(frozen=True)
@@ -55,7 +46,7 @@ class RuleSet:
                 problems += bad.problems
         rules = {rule.id: rule for pack in packs for rule in pack.rules}
         origins = {rule.id: "built-in" for rule in rules.values()}
-        problems += duplicates(own) + unknown_disabled(own, rules)
+        problems += duplicates(own) + unknown_disabled(own, rules) + unknown_parts(own, rules.values())
         if problems:
             raise BadRules(problems)
         for _, pack in own:
@@ -77,6 +68,34 @@ class RuleSet:
     def matching(self, series: SeriesLike) -> list[Rule]:
         """The rules that are about this series."""
         return [rule for rule in self._of(series.statistic) if rule.watches(series)]
+
+    def comparing(self, other: SeriesLike) -> list[Rule]:
+        """The rules that compare what they are about with this series."""
+        return [rule for rule in self._deriving if rule.compares_with(other)]
+
+    @cached_property
+    def _deriving(self) -> tuple[Rule, ...]:
+        return tuple(rule for rule in self.rules if rule.derive is not None)
+
+    def parts_of(self, rule: Rule) -> list[list[Rule]]:
+        """Of a joint rule, by part, the rules in force that are meant."""
+        return parts_among(rule, self.rules)
+
+    def with_parts(self, wanted: Iterable[str]) -> RuleSet:
+        """The rules with these ids and those that they are about."""
+        ids = set(wanted)
+        for rule in self.rules:
+            if rule.id in wanted:
+                ids |= {part.id for parts in self.parts_of(rule) for part in parts}
+        kept = tuple(rule for rule in self.rules if rule.id in ids)
+        return RuleSet(kept, {rule.id: self.origins[rule.id] for rule in kept})
+
+    def series_of(self, rule: Rule, series: Iterable[S]) -> list[S]:
+        """Those of the series that the rule is about, or the rules that a joint one is about."""
+        if rule.joint is None:
+            return [one for one in series if rule.watches(one)]
+        parts = [part for parts in self.parts_of(rule) for part in parts]
+        return [one for one in series if any(part.watches(one) for part in parts)]
 
     def _of(self, statistic: str) -> tuple[Rule, ...]:
         """Those that name this statistic: most series of a run share theirs with others."""
@@ -135,11 +154,22 @@ def unknown_disabled(packs: Iterable[tuple[str, Pack]], builtin: Iterable[str]) 
     """A sentence for each `disable` that names no built-in rule."""
     known = sorted(builtin)
     return [
-        f"{name}: `disable` names {rule_id!r}, which is no built-in rule; {_instead(rule_id, known)}"
+        f"{name}: `disable` names {rule_id!r}, which is no built-in rule; {instead(rule_id, known)}"
         for name, pack in packs
         for rule_id in pack.disable
         if rule_id not in known
     ]
+
+
+def with_builtin_parts(rules: RuleSet) -> RuleSet:
+    """These rules and the built-in ones that their joint rules are about."""
+    if not any(rule.joint for rule in rules.rules):
+        return rules
+    builtin = [rule for name, text in builtin_packs() for rule in parse_pack(text, name).rules]
+    others = [rule for rule in builtin if rules.get(rule.id) is None]
+    meant = {one.id: one for rule in rules.rules for parts in parts_among(rule, others) for one in parts}
+    origins = {**rules.origins, **dict.fromkeys(meant, "built-in")}
+    return RuleSet((*rules.rules, *meant.values()), origins)
 
 
 def parse_pack(text: str, name: str, *, aliases: bool = True) -> Pack:
@@ -150,7 +180,7 @@ def parse_pack(text: str, name: str, *, aliases: bool = True) -> Pack:
     try:
         pack = Pack.model_validate(data)
     except ValidationError as error:
-        raise BadRules([_sentence(name, data, one) for one in error.errors(include_url=False)]) from None
+        raise BadRules([sentence_of(name, data, one) for one in error.errors(include_url=False)]) from None
     problems = duplicates([(name, pack)])
     if problems:
         raise BadRules(problems)
@@ -164,70 +194,3 @@ def _own_packs(folder: Path | None) -> list[tuple[str, str]]:
         raise BadRules([f"{folder}: FORESHOCK_RULES_DIR is not a folder; make it, or unset the variable."])
     paths = sorted(path for path in folder.iterdir() if path.suffix in {".yaml", ".yml"})
     return [(str(path), path.read_text("utf-8")) for path in paths]
-
-
-def _sentence(name: str, data: Mapping[str, Any], error: ErrorDetails) -> str:
-    loc = list(error["loc"])
-    where, model = name, _model_at(loc)
-    if len(loc) >= 2 and loc[0] == "rules" and isinstance(loc[1], int):
-        where += f", {_rule_name(data, loc[1])}"
-        loc = loc[2:]
-    path = _path(
-        [
-            part
-            for part, before in zip(loc, ["", *loc], strict=False)
-            if before != "detector" or part not in KINDS
-        ]
-    )
-    kind = error["type"]
-    if kind == "extra_forbidden":
-        known = sorted(field.alias or key for key, field in model.model_fields.items())
-        return f"{where}: `{path}` is not known; {_instead(str(loc[-1]), known)}"
-    if kind == "missing":
-        return f"{where}: `{path}` is missing; add it{_described(model, loc[-1])}."
-    if kind in {"union_tag_invalid", "union_tag_not_found"}:
-        return f"{where}: `{path}.kind` must be one of: {', '.join(KINDS)}."
-    message = error["msg"].removeprefix("Value error, ")
-    if kind == "value_error":
-        return f"{where}: {f'`{path}`: ' if path else ''}{message}."
-    if kind == "string_pattern_mismatch" and loc[-1:] == ["id"]:
-        message = "must be lower-case letters, digits and hyphens, like `policy-entropy-collapse`"
-        return f"{where}: `{path}` {message}; it is {error['input']!r}."
-    return f"{where}: `{path}` is {error['input']!r}, but: {message[:1].lower()}{message[1:]}."
-
-
-def _rule_name(data: Mapping[str, Any], index: int) -> str:
-    rules = data.get("rules")
-    rule = rules[index] if isinstance(rules, list) and index < len(rules) else None
-    if isinstance(rule, dict) and isinstance(rule.get("id"), str):
-        return f"rule {rule['id']}"
-    return f"rule number {index + 1}"
-
-
-def _model_at(loc: list[int | str]) -> type[BaseModel]:
-    model: type[BaseModel] = Pack
-    for before, part in pairwise(["", *loc[:-1]]):
-        if before == "detector" and part in KINDS:
-            model = KINDS[str(part)]
-        elif part in _PARTS:
-            model = _PARTS[str(part)]
-    return model
-
-
-def _path(loc: list[int | str]) -> str:
-    path = ""
-    for part in loc:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    return path
-
-
-def _described(model: type[BaseModel], field: int | str) -> str:
-    for key, info in model.model_fields.items():
-        if field in {key, info.alias} and info.description:
-            return f" ({info.description})"
-    return ""
-
-
-def _instead(word: str, known: list[str]) -> str:
-    close = get_close_matches(word, known, n=1)
-    return f"did you mean `{close[0]}`?" if close else f"write one of: {', '.join(known)}."

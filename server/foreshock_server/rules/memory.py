@@ -18,6 +18,7 @@ from foreshock_server.rules.applies import profile_of
 from foreshock_server.rules.columns import Column, Plan, Subject, subjects
 from foreshock_server.rules.detectors import Absence
 from foreshock_server.rules.incidents import Leader, Member, Message
+from foreshock_server.rules.joint import still
 from foreshock_server.rules.load import RuleSet
 from foreshock_server.rules.pack import Rule
 from foreshock_server.rules.shelf import Shelf
@@ -47,6 +48,10 @@ class Memory:
     silences: dict[AlertKey, Watch] = field(
         default_factory=dict
     )  # under rules that ask whether a series comes
+    derived: dict[str, dict[int, Watch]] = field(
+        default_factory=dict
+    )  # rule that derives its readings -> by series
+    joints: dict[str, Watch] = field(default_factory=dict)  # by rule, of those about what others say
     firing: dict[str, dict[int, Member]] = field(default_factory=dict)  # rule -> its members, by series
     plans: dict[tuple[int, str, int], Plan] = field(default_factory=dict)  # by attempt, writer, frame
     shelves: dict[tuple[int, str, int], Shelf] = field(default_factory=dict)  # by the same
@@ -82,10 +87,12 @@ class Memory:
                 leader = row.memory.get("leader")
                 member = Member(row.episode, Severity(row.severity), Leader(*leader) if leader else None)
                 memory.firing.setdefault(row.rule, {})[row.series_id] = member
-            if rule is not None and rule.watches(series):
+            if rule is not None and (rule.joint is not None or rule.watches(series)):
                 memory._keep(Watch.resume(rule, series, row))
             elif row.state != State.OK.value:  # under a rule that is gone it would fire for ever
                 memory.retired.append(row)
+        for watch in memory.joints.values():
+            watch.parts = still(watch.parts, memory.firing.keys() - {row.rule for row in memory.retired})
         return memory
 
     def agrees(self, reach: Mapping[WriterKey, Reach]) -> bool:
@@ -151,6 +158,10 @@ class Memory:
         self.watches[watch.rule.id, watch.series.series_id] = watch
         if isinstance(watch.rule.detector, Absence):
             self.silences[watch.rule.id, watch.series.series_id] = watch
+        if watch.rule.derive is not None:
+            self.derived.setdefault(watch.rule.id, {})[watch.series.series_id] = watch
+        if watch.rule.joint is not None:
+            self.joints[watch.rule.id] = watch
         self._wake(watch)
         return watch
 

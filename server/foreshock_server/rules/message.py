@@ -6,7 +6,8 @@ import math
 from typing import Any, Protocol
 
 from foreshock_server.rules.detectors import Forecast, Reading
-from foreshock_server.rules.pack import Rule, SeriesLike
+from foreshock_server.rules.matching import SeriesLike
+from foreshock_server.rules.pack import Rule
 from foreshock_server.rules.state import Machine, State
 
 
@@ -46,6 +47,7 @@ def as_json(rule: Rule, series: About, reading: Reading, machine: Machine) -> di
         "clear": number(reading.clear_level),
         "forecast": None if reading.forecast is None else reading.forecast._asdict(),
         "message": sentence(rule, series, reading, machine),
+        **({} if rule.made is None else {"derived": rule.made}),
         **({"labels": dict(rule.labels)} if rule.labels else {}),
         **({"entry": reading.entry} if reading.entry is not None else {}),
     }
@@ -59,6 +61,8 @@ def sentence(rule: Rule, series: About, reading: Reading, machine: Machine) -> s
         opening = f"{rule.title} may be beginning"
     else:
         opening = rule.opening(machine.severity.value)
+    if rule.joint is not None:
+        return f"{opening} since step {machine.since_step:,}: {reading.entry}."
     where = _where(rule, series, reading.entry)
     since = f"{opening}{where} since step {machine.since_step:,}"
     if reading.note is not None and math.isnan(reading.value):  # that nothing comes is no number
@@ -78,6 +82,9 @@ def sentence(rule: Rule, series: About, reading: Reading, machine: Machine) -> s
 
 def resolution(rule: Rule, series: About, reading: Reading, fired_step: int | None, step: int) -> str:
     """What is said when it ends."""
+    if rule.joint is not None:
+        fired = "" if fired_step is None else f" (fired at step {fired_step:,})"
+        return f"Resolved: {rule.title} at step {step:,}: {reading.value:g} of its {len(rule.joint.parts)} conditions hold{fired}."
     share = _share(reading)
     amount = reading.note if math.isnan(reading.value) else None
     amount = amount or _amount(series, reading) + (

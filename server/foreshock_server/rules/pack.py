@@ -2,73 +2,23 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from foreshock_server.rules.applies import Intention, Profile, Runs
-from foreshock_server.rules.detectors import Absence, AnyDetector, NonFinite
+from foreshock_server.rules.derived import AnyDerivation
+from foreshock_server.rules.detectors import Absence, AnyDetector, NonFinite, Threshold
+from foreshock_server.rules.joint import Joint
+from foreshock_server.rules.matching import ALL_RANKS, Match, SeriesLike, Strict, Text
 from foreshock_server.rules.reduction import Reduction
 from foreshock_server.rules.state import Policy, Severity
 
-Text = Annotated[str, Field(min_length=1)]
 Steps = Annotated[int, Field(ge=0, le=10**9)]
 
-ALL_RANKS = "all"  # the label `rank` of what several ranks read together
 
-
-class SeriesLike(Protocol):
-    """What of a series a rule can match."""
-
-    @property
-    def statistic(self) -> str: ...
-    @property
-    def family(self) -> str: ...
-    @property
-    def place(self) -> str: ...
-    @property
-    def labels(self) -> dict[str, str]: ...
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
-
-
-class Match(_Strict):
-    """Series that fit all of it; `*` and `?` stand for anything (also for dots), `[…]` for one of some characters."""
-
-    statistic: Text = Field("*", description="name of the statistic")
-    family: Text = Field("*", description="family of the statistic")
-    place: str = Field("*", description="place in the model; an empty one means: the series without a place")
-    rank: str | None = Field(
-        None,
-        pattern=r"^(all|\*|\d{1,6})$",
-        description='`"3"`: of this rank alone; `"*"`: of every single rank; default: what all ranks read together',
-    )
-    labels: dict[str, str] = Field(default_factory=dict, description="further labels and what they must be")
-
-    def fits(self, series: SeriesLike) -> bool:
-        """True when every part fits."""
-        return (
-            fnmatchcase(series.statistic, self.statistic)
-            and fnmatchcase(series.family, self.family)
-            and fnmatchcase(series.place, self.place)
-            and all(
-                name in series.labels and fnmatchcase(series.labels[name], wanted)
-                for name, wanted in self.labels.items()
-            )
-            and (self.rank is None or fnmatchcase(series.labels.get("rank", ALL_RANKS), self.rank))
-        )
-
-    @property
-    def names_ranks(self) -> bool:
-        """True when it says which ranks it is about."""
-        return self.rank is not None or "rank" in self.labels
-
-
-class Remedy(_Strict):
+class Remedy(Strict):
     """Something to try."""
 
     text: Text = Field(description="what to do")
@@ -78,7 +28,7 @@ class Remedy(_Strict):
     source: Text = Field(description="the paper, or how it was found")
 
 
-class Runbook(_Strict):
+class Runbook(Strict):
     """What a person who gets the alert needs."""
 
     meaning: Text = Field(description="what it means, to someone who did not write the rule")
@@ -88,14 +38,14 @@ class Runbook(_Strict):
     )
 
 
-class Says(_Strict):
+class Says(Strict):
     """The beginning of an alert's sentence; default: the title."""
 
     warning: Text
     critical: Text
 
 
-class Notify(_Strict):
+class Notify(Strict):
     """When the rule speaks. One message when it fires in a run, one when all its series have resolved."""
 
     severity: Literal["warning", "critical"] = Field(
@@ -111,7 +61,7 @@ class Notify(_Strict):
     escalation: bool = Field(False, description="one more message when a warning becomes critical")
 
 
-class Rule(_Strict):
+class Rule(Strict):
     """One thing that can go wrong, how it is seen, and what to do about it."""
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,98}[a-z0-9]$")
@@ -121,9 +71,7 @@ class Rule(_Strict):
     severity: Literal["warning", "critical"] = Field(
         description="warning or critical: of a breach that its detector does not call critical"
     )
-    matches: list[Match] = Field(
-        min_length=1, description="the series it is about: any that fits one of these"
-    )
+    matches: list[Match] = Field(description="the series it is about: any that fits one of these")
     exclude: list[Match] = Field(default_factory=list, description="but none that fits one of these")
     runs: Runs = Field(
         default_factory=lambda: Runs.model_validate({}), description="the runs it is about; default: all"
@@ -135,10 +83,18 @@ class Rule(_Strict):
         default_factory=dict, description="for channels to choose by: they travel with its alerts"
     )
     detector: AnyDetector = Field(description="`kind` and its parameters")
+    derive: AnyDerivation | None = Field(
+        None,
+        description="`kind` and its parameters: the detector judges what is made of several series instead of each by itself",
+    )
+    joint: Joint | None = Field(
+        None,
+        description="`all`, `any` or `sequence` of other rules, instead of `matches`: it is about what they say; `detector` may be left out",
+    )
     reduce: Reduction | None = Field(
         None,
         description="of a vector (per head, per expert, …) the one number a step that is compared: min, max, mean, median, p10 "
-        "or p90; default: the worst entry",
+        "or p90; default: the worst entry, or with `derive` the mean",
     )
     for_steps: Steps = 0
     min_samples: Annotated[int, Field(ge=1, le=100_000)] = 1
@@ -148,6 +104,34 @@ class Rule(_Strict):
     notify: Notify = Field(default_factory=lambda: Notify.model_validate({}))
     runbook: Runbook = Field(description="`meaning`, `check` and `try`")
     source: Text = Field(description="where the statistic and the levels come from")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _joint_needs_no_series(cls, given: Any) -> Any:
+        """What it compares is the number of its parts that hold."""
+        if not isinstance(given, dict) or not isinstance(given.get("joint"), dict):
+            return given
+        ways = [given["joint"].get(way) for way in ("all", "sequence")]
+        needed = next((len(parts) for parts in ways if isinstance(parts, list) and parts), 1)
+        return {"matches": [], "detector": {"kind": "threshold", "above": needed - 0.5}, **given}
+
+    @model_validator(mode="after")
+    def _is_about_something(self) -> Rule:
+        if self.joint is None:
+            if not self.matches:
+                raise ValueError(
+                    "`matches` is empty: name the series it is about, such as `{statistic: reward}`"
+                )
+            return self
+        if self.matches or self.exclude or self.derive or self.reduce or self.min_samples > 1:
+            raise ValueError(
+                "a joint rule is about what other rules say: leave `matches`, `exclude`, `derive`, `reduce` and `min_samples` out"
+            )
+        if not isinstance(self.detector, Threshold) or self.detector.relative_to_baseline:
+            raise ValueError(
+                "a joint rule compares how many of its parts hold: leave `detector` out, or write a `threshold` for that number"
+            )
+        return self
 
     @model_validator(mode="after")
     def _samples_are_counted(self) -> Rule:
@@ -164,6 +148,14 @@ class Rule(_Strict):
             raise ValueError(
                 "an absence rule waits by its own `steps` and `seconds`: leave `for_steps`, `keep_firing_steps`, "
                 "`cooldown_steps`, `min_samples` and `reduce` out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _derived_is_a_number(self) -> Rule:
+        if self.derive is not None and isinstance(self.detector, NonFinite | Absence):
+            raise ValueError(
+                f"`derive` makes finite numbers of series that come; `{self.detector.kind}` is about single ones: leave `derive` out"
             )
         return self
 
@@ -189,7 +181,16 @@ class Rule(_Strict):
     @cached_property
     def reduction(self) -> Reduction | None:
         """How a vector becomes one number; None: its first entry that is news."""
+        if self.derive is not None and self.reduce is None:
+            return "mean"
         return self.detector.worst if self.reduce is None else self.reduce
+
+    @property
+    def made(self) -> str | None:
+        """How its numbers come from several series or rules; None: they are those of one series."""
+        if self.derive is not None:
+            return self.derive.kind
+        return None if self.joint is None else self.joint.way
 
     @property
     def inhibits(self) -> bool:
@@ -211,13 +212,25 @@ class Rule(_Strict):
     def watches(self, series: SeriesLike) -> bool:
         """True when the rule is about this series. Single ranks beside the first are watched only by rules that name the label:
         what all of them read together is a series of its own."""
-        if series.labels.get("rank", ALL_RANKS) != ALL_RANKS and not any(
-            one.names_ranks for one in self.matches
-        ):
+        if _rank_of(series) != ALL_RANKS and not any(one.names_ranks for one in self.matches):
             return False
         return any(one.fits(series) for one in self.matches) and not any(
             one.fits(series) for one in self.exclude
         )
+
+    def compares(self, series: SeriesLike, other: SeriesLike) -> bool:
+        """True when what it derives from the one series, which it watches, is made with the other."""
+        return (
+            self.compares_with(other)
+            and series != other
+            and series.labels.get("rank") == other.labels.get("rank")
+            and (series.place == other.place or not (series.place and other.place))
+        )
+
+    def compares_with(self, other: SeriesLike) -> bool:
+        """True when it derives something of other series with this one."""
+        partner = None if self.derive is None else self.derive.partner
+        return partner is not None and partner.fits(other)
 
     def opening(self, severity: str) -> str:
         """How a sentence about it begins."""
@@ -226,7 +239,11 @@ class Rule(_Strict):
         return self.says.critical if severity == Severity.CRITICAL.value else self.says.warning
 
 
-class Pack(_Strict):
+def _rank_of(series: SeriesLike) -> str:
+    return series.labels.get("rank", ALL_RANKS)
+
+
+class Pack(Strict):
     """One file of rules."""
 
     pack: Text = Field(description="name of the pack")

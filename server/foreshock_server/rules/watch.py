@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foreshock_server.models import Alert
-from foreshock_server.rules import message
+from foreshock_server.rules import joint, message
 from foreshock_server.rules.columns import Subject
 from foreshock_server.rules.detectors import Reading
 from foreshock_server.rules.detectors.absence import AbsenceMemory, Verdict
@@ -45,6 +45,7 @@ class Watch:
     machine: Machine
     memory: Any
     reading: Mapping[str, Any] = field(default_factory=dict)  # as stored
+    parts: Any = None  # what is remembered of the series, or of the rules, that its readings are made of
     last: Reading | None = None  # of those that are not stored
     leader: Leader | None = None  # of the incident it belongs to while it fires
     attempt: int = 1  # of the last reading
@@ -54,7 +55,9 @@ class Watch:
     @classmethod
     def begin(cls, rule: Rule, series: Subject) -> Watch:
         """A rule that has not seen this series yet."""
-        return cls(rule, series, Machine(), rule.detector.initial())
+        return cls(
+            rule, _shown(rule, series), Machine(), rule.detector.initial(), parts=_parts_in(rule, None)
+        )
 
     @classmethod
     def resume(cls, rule: Rule, series: Subject, row: Alert) -> Watch:
@@ -62,10 +65,11 @@ class Watch:
         leader = row.memory.get("leader")
         return cls(
             rule,
-            series,
+            _shown(rule, series),
             machine_of(row),
             rule.detector.load(row.memory["detector"]),
             row.reading,
+            _parts_in(rule, row.memory.get("parts", {})),
             leader=None if leader is None else Leader(*leader),
             attempt=row.attempt,
             stored=True,
@@ -197,9 +201,15 @@ class Watch:
                 "machine": {name: getattr(machine, name) for name in _COUNTERS},
                 "detector": self.rule.detector.dump(self.memory),
                 "leader": None if self.leader is None else list(self.leader),
+                **self._kept_parts(),
             },
             "reading": dict(self.reading),
         }
+
+    def _kept_parts(self) -> dict[str, Any]:
+        if self.rule.derive is not None:
+            return {"parts": self.rule.derive.dump(self.parts)}
+        return {} if self.rule.joint is None else {"parts": joint.dump(self.parts)}
 
     def _change(
         self,
@@ -219,6 +229,22 @@ class Watch:
             detail["fired_step"] = before.fired_step
         since = before.since_step if kind is Kind.RESOLVED else machine.since_step
         return Change(order, self, kind, machine.severity, machine.episode, step, since, at, detail)
+
+
+def _parts_in(rule: Rule, stored: Mapping[str, Any] | None) -> Any:
+    if rule.derive is not None:
+        return rule.derive.initial() if stored is None else rule.derive.load(stored)
+    return None if rule.joint is None else joint.load(stored or {})
+
+
+def _shown(rule: Rule, series: Subject) -> Subject:
+    """What sentences say of it: what is derived has a unit of its own, and what all places make together no place."""
+    if rule.joint is not None:
+        return series._replace(unit="", place="")
+    if rule.derive is None:
+        return series
+    place = "" if rule.derive.many else series.place
+    return series._replace(unit=rule.derive.unit(series.unit), place=place)
 
 
 def machine_of(row: Alert) -> Machine:

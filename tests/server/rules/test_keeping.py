@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, event
 
 from foreshock_server.models import Alert, Block, Run, Writer
-from foreshock_server.rules import columns, judge, memory, message
+from foreshock_server.rules import columns, joint, judge, memory, message
 from foreshock_server.rules import evaluator as module
 from foreshock_server.rules.columns import Subject
+from foreshock_server.rules.derived import Moment
 from foreshock_server.rules.detectors.reading import middle_of
 from foreshock_server.rules.state import Kind, Machine, State, advance
 
@@ -80,7 +81,59 @@ RULES = (
     keep_firing_steps: 2
     """,
 )
-SERIES = ("x1", "x2", "y1", "y2")
+DERIVED = (
+    """
+    id: over
+    matches: [{statistic: x1}]
+    derive: {kind: ratio, other: {statistic: x2}, max_age_steps: 4}
+    detector: {kind: threshold, above: 1.1, clear: 0.9, median: 3}
+    for_steps: 1
+    """,
+    """
+    id: part
+    matches: [{statistic: x1}]
+    derive: {kind: divergence, other: {statistic: y1}, window: 16, agreement: 0.5}
+    detector: {kind: threshold, above: 0.2, clear: 0}
+    """,
+    """
+    id: together
+    matches: [{statistic: "x*"}]
+    derive: {kind: correlation, other: {statistic: y2}, window: 8}
+    detector: {kind: threshold, above: 0.4, median: 3}
+    """,
+    """
+    id: most
+    matches: [{statistic: "z*"}]
+    derive: {kind: across, quantile: 0.4, places: 2, max_age_steps: 3}
+    detector: {kind: forecast-drop, block: 2, blocks: 4, horizon: 20, median: 3, baseline_records: 4, clear_records: 4}
+    """,
+    """
+    id: share
+    matches: [{statistic: z}]
+    derive: {kind: across, share_below: 0.8, places: 1, relative_to_baseline: true, baseline_records: 4}
+    detector: {kind: threshold, above: 0.6, clear: 0.4}
+    cooldown_steps: 4
+    """,
+)
+JOINT = (
+    """
+    id: both
+    joint: {all: [{rule: low}, {rule: slow}], within_steps: 3}
+    keep_firing_steps: 2
+    """,
+    """
+    id: then
+    joint: {sequence: [{rule: over}, {rule: "l[eo]*"}], within_steps: 12}
+    for_steps: 1
+    cooldown_steps: 4
+    """,
+    """
+    id: several
+    joint: {any: [{rule: low}, {rule: sinks}, {rule: leaps}, {rule: nan}, {rule: part}], within_steps: 2}
+    detector: {kind: threshold, above: 1.5, critical: 2.5, clear: 1.5}
+    """,
+)
+SERIES = ("x1", "x2", "y1", "y2", "z@a", "z@b", "z@c")
 
 
 def history(chance: random.Random, length: int):
@@ -92,6 +145,7 @@ def history(chance: random.Random, length: int):
             attempt, step = attempt + 1, max(0, step - 5)
         values = {"x1": level, "x2": level * chance.uniform(0.8, 1.2)}
         values |= {key: float(chance.random() < 0.25) for key in ("y1", "y2")}
+        values |= {f"z@{place}": level * chance.uniform(0.7, 1.3) for place in "abc"}
         for key in SERIES:
             drawn = chance.random()
             values[key] = None if drawn < 0.1 else math.nan if drawn < 0.15 else values[key]
@@ -100,23 +154,50 @@ def history(chance: random.Random, length: int):
     return records
 
 
+def subject_of(number, key):
+    statistic, _, place = key.partition("@")
+    labels = {"place": place} if place else {}
+    return Subject(number, key, statistic, "training", place, "nat", labels)
+
+
+def read(rule, subject, records):
+    """(time, step, value) of each reading of the series; of a rule that derives them, what it makes of each record in turn."""
+    numbers = {key: number for number, key in enumerate(SERIES, 1)}
+    if rule.derive is None:
+        yield from ((1e9 * attempt + step, step, values[subject.key]) for attempt, step, values in records)
+        return
+    subjects = [subject_of(number, key) for key, number in numbers.items()]
+    first = [one.key for one in subjects if rule.watches(one)] if rule.derive.many else [subject.key]
+    other = [one.key for one in subjects if rule.compares(subject, one)]
+    parts = rule.derive.initial()
+    for attempt, step, values in records:
+        row = {numbers[key]: values[key] for key in first if values[key] is not None}
+        others = [values[key] for key in other if values[key] is not None]
+        if row or others:
+            parts, made = rule.derive.take(
+                parts, Moment((attempt, "w"), step, 1e9 * attempt + step), row, others
+            )
+            yield from ((one.time, one.step, one.value) for one in made)
+
+
 def one_at_a_time(rules, records):
     """What the rules say when every reading of every series is judged alone, and the state in which each ends."""
     said, ends = [], {}
     for number, key in enumerate(SERIES, 1):
-        subject = Subject(number, key, key, "training", "", "nat", {})
+        subject = subject_of(number, key)
         for rule in rules.rules:
-            if not rule.watches(subject):
+            many = rule.derive is not None and rule.derive.many
+            if not rule.watches(subject) or (many and key != "z@a"):
                 continue
             machine, memory = Machine(), rule.detector.initial()
-            for attempt, step, values in records:
-                if values[key] is None or step < rule.policy.warmup_steps:
+            for at, step, value in read(rule, subject, records):
+                if value is None or step < rule.policy.warmup_steps:
                     continue
                 may_skip = rule.detector.skips and machine.state is State.OK
-                if may_skip and rule.detector.skim(memory, np.array([values[key]])):
+                if may_skip and rule.detector.skim(memory, np.array([value])):
                     continue
                 before = machine
-                memory, reading = rule.detector.update(memory, step, values[key])
+                memory, reading = rule.detector.update(memory, step, value)
                 machine, kind, reason = advance(
                     before, reading.breach, reading.critical, reading.clear, step, rule.policy
                 )
@@ -132,16 +213,47 @@ def one_at_a_time(rules, records):
                         step,
                         since,
                     )
-                    said.append(
-                        (*place, reason.value, 1e9 * attempt + step, numbers["level"], numbers["baseline"])
-                    )
+                    said.append((*place, reason.value, at, numbers["level"], numbers["baseline"]))
             ends[rule.id, number] = (
                 machine.state.value,
                 machine.episode,
                 machine.since_step,
                 machine.fired_step,
             )
+    for rule in rules.rules:
+        if rule.joint is not None:
+            events = [one for one in said if any(part.fits(one[0], "") for part in rule.joint.parts)]
+            home, told, ends[rule.id, home] = joined(rules, rule, events, records)
+            said += told
     return sorted(said, key=repr), ends
+
+
+def joined(rules, rule, events, records):
+    """What a joint rule says of these transitions, and where it is kept: under the series of which the first one was told."""
+    ranks = {one.id: (one.derive is not None, rank) for rank, one in enumerate(rules.rules)}
+    parts = [{one.id for one in some} for some in rules.parts_of(rule)]
+    memory, machine, said, home = joint.JointMemory(), Machine(), [], None
+    for attempt, step, _ in records:
+        here = [one for one in events if one[8] == 1e9 * attempt + step]
+        if home is None and here:
+            home = min(here, key=lambda one: (ranks[one[0]][0], one[1], ranks[one[0]]))[1]
+        if not here and not memory.held and machine.state is State.OK:
+            continue
+        memory = joint.reached(memory, (attempt, "w"), step)
+        for name, number, _, kind, *_ in here:
+            memory = joint.heard(memory, name, number, Kind(kind), step)
+        memory = joint.counting(memory, rule.joint.within_steps)
+        level = float(joint.score(rule.joint, parts, memory))
+        _, reading = rule.detector.update(rule.detector.initial(), step, level)
+        before = machine
+        machine, kind, reason = advance(
+            before, reading.breach, reading.critical, reading.clear, step, rule.policy
+        )
+        if kind is not None:
+            since = before.since_step if kind is Kind.RESOLVED else machine.since_step
+            place = (rule.id, home, machine.episode, kind.value, machine.severity.value, step, since)
+            said.append((*place, reason.value, 1e9 * attempt + step, level, None))
+    return home, said, (machine.state.value, machine.episode, machine.since_step, machine.fired_step)
 
 
 def found(run):
@@ -186,9 +298,11 @@ def test_however_it_is_cut_kept_and_killed_the_rules_say_what_one_reading_at_a_t
 ):
     chance = random.Random(seed)
     records = history(chance, 150)
-    watchers = [evaluator(*RULES, settle=1e9) for _ in range(2)]
+    watchers = [evaluator(*RULES, *DERIVED, *JOINT, settle=1e9) for _ in range(2)]
     said, ends = one_at_a_time(watchers[0].rules, records)
     assert {kind for _, _, _, kind, *_ in said} >= {"fired", "resolved"}
+    made = {one.id for one in watchers[0].rules.rules if one.made}
+    assert len({rule for rule, *_ in said} & made) >= 5
     left = records
     while left:
         left = store_some(stored, chance, left)
@@ -196,14 +310,14 @@ def test_however_it_is_cut_kept_and_killed_the_rules_say_what_one_reading_at_a_t
         if drawn < 0.6:
             watchers[number].run_once()
         elif drawn < 0.7:
-            watchers[number] = evaluator(*RULES, settle=1e9)  # the old one was killed
+            watchers[number] = evaluator(*RULES, *DERIVED, *JOINT, settle=1e9)  # the old one was killed
         elif drawn < 0.75:
             watchers[number].close()
     for watcher in watchers:
         while watcher.run_once():
             pass
         watcher.close()
-    last = evaluator(*RULES)
+    last = evaluator(*RULES, *DERIVED, *JOINT)
     while last.run_once():
         pass
     assert found(stored) == said

@@ -231,6 +231,52 @@ def test_a_folder_that_is_not_there_is_said(tmp_path):
             "detector: {kind: non-finite}\n    min_samples: 5",
             "a non-finite rule does not count good readings",
         ),
+        (
+            "    detector:",
+            "    derive: {kind: ratio}\n    detector:",
+            "`derive.other` is missing; add it (the series it is compared with",
+        ),
+        (
+            "    detector:",
+            "    derive: {kind: quotient}\n    detector:",
+            "`derive.kind` must be one of: ratio, divergence, correlation, across.",
+        ),
+        (
+            "    detector:",
+            "    derive: {kind: ratio, other: {statistik: x}}\n    detector:",
+            "`derive.other.statistik` is not known; did you mean `statistic`?",
+        ),
+        (
+            "detector: {kind: threshold, below: 0.1}",
+            "derive: {kind: across, quantile: 0.5}\n    detector: {kind: non-finite}",
+            "`non-finite` is about single ones: leave `derive` out",
+        ),
+        ("      - {statistic: reward}", "      []", "`matches` is empty: name the series it is about"),
+        (
+            "matches:\n      - {statistic: reward}\n    detector: {kind: threshold, below: 0.1}",
+            "joint: {all: [{rule: a}], any: [{rule: b}]}",
+            "`joint`: write exactly one of `all: [...]`, `any: [...]` and `sequence: [...]`.",
+        ),
+        (
+            "matches:\n      - {statistic: reward}\n    detector: {kind: threshold, below: 0.1}",
+            "joint: {all: [{}]}",
+            "`joint.all[0]`: say which rules: `{rule: ID}` or `{family: NAME}`.",
+        ),
+        (
+            "matches:\n      - {statistic: reward}\n    detector: {kind: threshold, below: 0.1}",
+            "joint: {all: [{rules: a}]}",
+            "`joint.all[0].rules` is not known; did you mean `rule`?",
+        ),
+        (
+            "    detector:",
+            "    joint: {any: [{rule: a}]}\n    detector:",
+            "a joint rule is about what other rules say: leave `matches`",
+        ),
+        (
+            "matches:\n      - {statistic: reward}\n    detector: {kind: threshold, below: 0.1}",
+            "joint: {any: [{rule: a}]}\n    detector: {kind: spike}",
+            "leave `detector` out, or write a `threshold`",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(before, after, sentence):
@@ -244,6 +290,50 @@ def test_what_is_wrong_is_said_in_a_sentence(before, after, sentence):
 
 def test_a_file_that_holds_no_mapping_says_how_to_begin():
     assert problems("- 1") == ["mine.yaml: a pack is a mapping; begin with `pack: NAME` and `rules:`."]
+
+
+# --- rules about rules
+
+
+JOINT = GOOD.replace(
+    "    matches:\n      - {statistic: reward}\n    detector: {kind: threshold, below: 0.1}",
+    "    joint: {sequence: [{rule: policy-entropy-collapse}, {family: diversity}], within_steps: 100}",
+)
+
+
+def test_a_joint_rule_breaches_when_all_its_parts_hold_unless_it_says_otherwise(tmp_path):
+    rules = load(tmp_path, mine=JOINT)
+    rule = rules.get("my-rule")
+    assert (rule.detector.kind, rule.detector.above) == ("threshold", 1.5)
+    first, second = rules.parts_of(rule)
+    assert [one.id for one in first] == ["policy-entropy-collapse"]
+    assert {one.family for one in second} == {"diversity"}
+    assert {one.id for one in rules.with_parts(["my-rule"]).rules} == {
+        "my-rule",
+        *(one.id for one in first + second),
+    }
+
+
+@pytest.mark.parametrize(
+    ("part", "sentence"),
+    [
+        (
+            "{family: diversities}",
+            "`joint.sequence[1]` means no rule that can be part of another (family: diversities)",
+        ),
+        ("{rule: mode-colapse}", "(rule: mode-colapse); did you mean `mode-collapse`?"),
+        ("{rule: my-rule}", "`joint.sequence[1]` means no rule that can be part of another (rule: my-rule)"),
+    ],
+)
+def test_a_part_that_means_no_rule_is_said(tmp_path, part, sentence):
+    text = JOINT.replace("{family: diversity}", part)
+    with pytest.raises(BadRules) as caught:
+        load(tmp_path, mine=text)
+    assert sentence in caught.value.problems[0]
+    (tmp_path / "mine.yaml").write_text(text)
+    lines, good = check([tmp_path])
+    assert not good
+    assert sentence in lines[-1]
 
 
 # --- the command

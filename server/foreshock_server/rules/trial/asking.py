@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from foreshock_server.errors import Invalid, UnknownRun
 from foreshock_server.models import Run
-from foreshock_server.rules.load import RuleSet, parse_pack
+from foreshock_server.rules.load import RuleSet, parse_pack, with_builtin_parts
 from foreshock_server.store.runs import get_run
 
 
@@ -39,20 +39,19 @@ def find_run(session: Session, wanted: str, project: str | None = None) -> Run:
 
 
 def rules_of(text: str, name: str, *, aliases: bool = False) -> RuleSet:
-    """The rules of this pack alone; BadRules says what is wrong in it."""
+    """The rules of this pack alone, and the built-in ones that its joint rules are about; BadRules says what is wrong in it."""
     pack = parse_pack(text, name, aliases=aliases)
-    return RuleSet(tuple(pack.rules), {rule.id: name for rule in pack.rules})
+    return with_builtin_parts(RuleSet(tuple(pack.rules), {rule.id: name for rule in pack.rules}))
 
 
 def only(rules: RuleSet, wanted: Sequence[str]) -> RuleSet:
-    """The rules with these ids, all where none is named; Invalid for one that is not there."""
+    """The rules with these ids and those that joint ones are about, all where none is named; Invalid for one that is not there."""
     if not wanted:
         return rules
     for one in wanted:
         if rules.get(one) is None:
             raise Invalid(f"There is no rule {one!r} among these rules.", field="rules")
-    kept = tuple(rule for rule in rules.rules if rule.id in wanted)
-    return RuleSet(kept, {rule.id: rules.origins[rule.id] for rule in kept})
+    return rules.with_parts(wanted)
 
 
 class Bounds:

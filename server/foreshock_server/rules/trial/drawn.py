@@ -65,10 +65,10 @@ def run(case: Case, rules: RuleSet) -> list[str]:
             )
         except BadDrawing as bad:
             return [f"series {key!r} {bad}"]
-    watched = [one for one in subjects if rule.watches(one)]
+    watched = rules.series_of(rule, subjects)
     if not watched:
         return [f"the rule watches none of the series {', '.join(one.key for one in subjects)}"]
-    rows = _judge(rule, subjects, drawings)
+    rows = _judge(rule, rules.with_parts([rule.id]), subjects, drawings)
     unknown = {one.series for one in case.expect if one.series not in {None, *(one.key for one in watched)}}
     if unknown:
         return [f"`expect` names {sorted(map(str, unknown))}, which the rule does not watch here"]
@@ -136,18 +136,18 @@ class _Drafted(Memory):
 
 
 def _judge(
-    rule: Rule, subjects: Sequence[Subject], drawings: Sequence[Sequence[Sequence[Drawn]]]
+    rule: Rule, rules: RuleSet, subjects: Sequence[Subject], drawings: Sequence[Sequence[Sequence[Drawn]]]
 ) -> list[Row]:
     paper = _Paper(subjects, drawings)
-    judge = Judge(RuleSet((rule,), {rule.id: "test"}), paper)
+    judge = Judge(rules, paper)
     memory = _Drafted("drawn", {}, subjects={one.series_id: one for one in subjects})
-    watched = [one for one in subjects if rule.watches(one)]
+    watched = rules.series_of(rule, subjects)
     nowhere = Session()  # of no database: nothing is asked of it
     found = []
     for attempt, rows in sorted(paper.rows.items()):
         for seq, (step, _) in enumerate(rows, 1):
             judge(nowhere, memory, {(attempt, "drawn"): Reach(0, seq)})
-            kinds = tuple(change.kind for change in memory.changes)
+            kinds = tuple(change.kind for change in memory.changes if change.watch.rule is rule)
             memory.stored()
             standings = {one.key: _standing(memory, rule, one) for one in watched}
             found.append(Row(attempt, step, standings, kinds))
@@ -166,7 +166,7 @@ def _group(step: int, time: float, values: Sequence[float | None]) -> RowGroup:
 
 
 def _standing(memory: Memory, rule: Rule, series: Subject) -> Standing:
-    watch = memory.watches.get((rule.id, series.series_id))
+    watch = memory.watches.get((rule.id, series.series_id)) or memory.joints.get(rule.id)
     if watch is None:
         return Standing(State.OK, None)
     machine = watch.machine

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from foreshock_server.rules.documents import BadRules
-from foreshock_server.rules.load import RuleSet, builtin_packs, parse_pack
+from foreshock_server.rules.load import RuleSet, builtin_packs, parse_pack, with_builtin_parts
 from foreshock_server.rules.trial.cases import parse_cases
 from foreshock_server.rules.trial.drawn import run
 
@@ -50,7 +50,8 @@ def named_rules(name: str | None, folder: Path) -> RuleSet:
             [f"There is no pack {name!r}; write the path of a YAML file, or one of: {', '.join(built_in)}."]
         )
     found = {rule.id: (rule, file) for file, text in chosen for rule in parse_pack(text, file).rules}
-    return RuleSet(tuple(rule for rule, _ in found.values()), {key: file for key, (_, file) in found.items()})
+    rules = tuple(rule for rule, _ in found.values())
+    return with_builtin_parts(RuleSet(rules, {key: file for key, (_, file) in found.items()}))
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:

@@ -54,7 +54,7 @@ def look(session: Session, run_id: str, rules: RuleSet) -> Looked:
     """Which series of the run each rule watches, and how many readings these have."""
     known = subjects(session, run_id)
     points = {one.series_id: one.points for one in list_series(session, run_id)}
-    watched = {rule.id: tuple(one for one in known.values() if rule.watches(one)) for rule in rules.rules}
+    watched = {rule.id: tuple(rules.series_of(rule, known.values())) for rule in rules.rules}
     counts = {rule: [points.get(one.series_id, 0) for one in some] for rule, some in watched.items()}
     return Looked(
         watched,
@@ -75,7 +75,7 @@ def replay(
     `meanwhile` is called now and then, and may end it by raising.
     """
     known = subjects(session, run_id)
-    wanted = {number for number, one in known.items() if any(rule.watches(one) for rule in rules.rules)}
+    wanted = {number for number, one in known.items() if rules.matching(one) or rules.comparing(one)}
     if not wanted:
         return
     recording = Recording(session, run_id, wanted)

@@ -181,6 +181,10 @@ def _rounded(value: float, sign: int) -> float:
 
 def _knob_of(rule: Rule) -> _Knob:
     detector = rule.detector
+    if rule.joint is not None:
+        raise Invalid(
+            f"{rule.id} counts what other rules say; suggest a threshold for each of those.", field="rule"
+        )
     if isinstance(detector, Threshold | Slope):
         if detector.above is not None:
             return _Knob("above", detector.above, 1)

@@ -41,7 +41,44 @@ RULES = (
     cooldown_steps: 5
     """,
 )
-SERIES = ("x1", "x2", "y1", "other")
+DERIVED = (
+    """
+    id: over
+    matches: [{statistic: x1}]
+    derive: {kind: ratio, other: {statistic: x2}, max_age_steps: 4}
+    detector: {kind: threshold, above: 1.1, clear: 0.9}
+    """,
+    """
+    id: together
+    matches: [{statistic: x1}]
+    derive: {kind: correlation, other: {statistic: y2}, window: 8}
+    detector: {kind: threshold, above: 0.4, clear: 0.2}
+    """,
+    """
+    id: most
+    matches: [{statistic: "x?"}]
+    derive: {kind: across, quantile: 0.5, places: 1, max_age_steps: 3}
+    detector: {kind: threshold, below: 0.9, critical: 0.5, median: 3, relative_to_baseline: true, baseline_records: 4}
+    for_steps: 2
+    """,
+)
+JOINT = (
+    """
+    id: both
+    joint: {all: [{rule: low}, {rule: "s*"}], within_steps: 3}
+    keep_firing_steps: 2
+    """,
+    """
+    id: then
+    joint: {sequence: [{rule: most}, {rule: over}], within_steps: 20}
+    """,
+    """
+    id: several
+    joint: {any: [{rule: low}, {rule: nan}, {rule: together}], within_steps: 2}
+    detector: {kind: threshold, above: 1.5, critical: 2.5}
+    """,
+)
+SERIES = ("x1", "x2", "y1", "other", "y2")
 
 
 def history(chance, length):
@@ -51,7 +88,13 @@ def history(chance, length):
         level = max(0.05, level * math.exp(chance.gauss(0, 0.25) + 0.15 * math.log(3.0 / level)))
         if chance.random() < 0.03:
             attempt, step = attempt + 1, max(0, step - 5)
-        values = {"x1": level, "x2": level * chance.uniform(0.8, 1.2), "y1": 1.0, "other": 2.0}
+        values = {
+            "x1": level,
+            "x2": level * chance.uniform(0.8, 1.2),
+            "y1": 1.0,
+            "other": 2.0,
+            "y2": chance.random(),
+        }
         for key in SERIES:
             drawn = chance.random()
             values[key] = None if drawn < 0.1 else math.nan if drawn < 0.15 else values[key]
@@ -116,13 +159,13 @@ def again(database, run, rules):
 def test_a_replay_says_what_was_said_live(stored, evaluator, database, seed):
     """Blocks of any size, some lost, of any frames; two workers that take over from each other and are killed; sealing meanwhile."""
     chance, run = random.Random(seed), stored
-    watchers = [evaluator(*RULES, settle=1e9) for _ in range(2)]
+    watchers = [evaluator(*RULES, *DERIVED, *JOINT, settle=1e9) for _ in range(2)]
     left = history(chance, 120)
     while left:
         size = chance.choice([1, 1, 2, 5, 12])
         some = [one for one in left[:size] if one[0] == left[0][0]]
         left = left[len(some) :]
-        keys = [SERIES, SERIES, ("x1", "y1"), ("other",)][chance.randrange(4)]
+        keys = [SERIES, ("x2", "y2"), ("x1", "y1"), ("other",)][chance.randrange(4)]
         columns = {key: [values[key] for *_, values in some] for key in keys}
         run.block(
             columns, steps=[step for _, step, _ in some], attempt=some[0][0], skip=int(chance.random() < 0.05)
@@ -131,7 +174,7 @@ def test_a_replay_says_what_was_said_live(stored, evaluator, database, seed):
         if drawn < 0.5:
             watchers[number].run_once()
         elif drawn < 0.6:
-            watchers[number] = evaluator(*RULES, settle=1e9)  # the old one was killed
+            watchers[number] = evaluator(*RULES, *DERIVED, *JOINT, settle=1e9)  # the old one was killed
         elif drawn < 0.7:
             watchers[number].close()  # the other goes on from what is stored
         elif drawn < 0.8:
@@ -140,13 +183,15 @@ def test_a_replay_says_what_was_said_live(stored, evaluator, database, seed):
         while watcher.run_once():
             pass
         watcher.close()
-    last = evaluator(*RULES)
+    last = evaluator(*RULES, *DERIVED, *JOINT)
     while last.run_once():
         pass
     happened = live(run)
     assert {one[3] for one in happened} == {"fired", "resolved"} | (
         {one[3] for one in happened} & {"escalated"}
     )
+    assert {one[0] for one in happened} & {"over", "together", "most"}
+    assert {one[0] for one in happened} & {"both", "then", "several"}
     assert again(database, run, last.rules) == happened
     seal_some(database, run, chance)
     assert again(database, run, last.rules) == happened

@@ -1,0 +1,108 @@
+"""A row group -> the readings that rules derive from several of its series and of others', judged as any reading is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from foreshock_server.rules.columns import Blend
+from foreshock_server.rules.derived import Made, Moment
+from foreshock_server.rules.memory import Memory, WriterKey
+from foreshock_server.rules.pack import Rule
+from foreshock_server.rules.reduction import reduced
+from foreshock_server.rules.watch import Change, Watch
+from foreshock_server.store.layout import Slot
+from foreshock_server.store.rows import RowGroup
+
+Row = dict[int, float]  # by series
+
+
+def blend(
+    session: Session,
+    memory: Memory,
+    key: WriterKey,
+    one: Blend,
+    group: RowGroup,
+    order: tuple[int, int],
+    changes: list[Change],
+) -> None:
+    """Row by row; `order`: the block and the row group."""
+    first, other = _rows(one.rule, one.first, group), _rows(one.rule, one.other, group)
+    if one.home is not None:
+        watch = memory.watch(session, one.rule, one.home)
+        _feed(memory, watch, key, group, first, [()] * len(first), (*order, one.rank), changes)
+        return
+    for slot in one.first:
+        memory.watch(session, one.rule, slot.series_id)
+    for number, watch in list(memory.derived.get(one.rule.id, {}).items()):
+        series = memory.subject(session, number)
+        partners = {
+            slot.series_id
+            for slot in one.other
+            if one.rule.compares(series, memory.subject(session, slot.series_id))
+        }
+        own = [{number: row[number]} if number in row else {} for row in first]
+        others = [[value for each, value in row.items() if each in partners] for row in other]
+        _feed(memory, watch, key, group, own, others, (*order, one.rank), changes)
+
+
+def _feed(
+    memory: Memory,
+    watch: Watch,
+    key: WriterKey,
+    group: RowGroup,
+    first: Sequence[Row],
+    other: Sequence[Sequence[float]],
+    order: tuple[int, int, int],
+    changes: list[Change],
+) -> None:
+    derivation = watch.rule.derive
+    if derivation is None:
+        return
+    before, parts = watch.parts, watch.parts
+    made: list[Made] = []
+    steps, times = group.steps.tolist(), group.times.tolist()
+    for row, (own, others) in enumerate(zip(first, other, strict=True)):
+        if own or others:
+            parts, found = derivation.take(parts, Moment(key, steps[row], times[row]), own, others)
+            made += found
+    watch.parts = parts
+    if made:
+        watch.see(
+            [one.step for one in made],
+            [one.time for one in made],
+            np.array([one.value for one in made], np.float64),
+            attempt=key[0],
+            order=order,
+            changes=changes,
+            entries=[_said(memory, one) for one in made],
+        )
+    if parts is not before:
+        memory.note(watch)
+
+
+def _rows(rule: Rule, slots: Iterable[Slot], group: RowGroup) -> list[Row]:
+    """What each row has of these series, one number of each."""
+    rows: list[Row] = [{} for _ in range(len(group.steps))]
+    for slot in slots:
+        values = slot.of(group.values)
+        there = None if group.absent is None else ~slot.of(group.absent)
+        if slot.width is None:
+            found = zip(range(len(values)), values.tolist(), strict=True)
+            present = None if there is None else there.tolist()
+        else:
+            number = reduced(rule.reduction or "mean", values, there)
+            found = zip(number.rows.tolist(), number.values.tolist(), strict=True)
+            present = None
+        for row, value in found:
+            if present is None or present[row]:
+                rows[row][slot.series_id] = value
+    return rows
+
+
+def _said(memory: Memory, made: Made) -> str:
+    """What the reading is of, and the places that stand out."""
+    places = [one.place or one.key for one in (memory.subjects[number] for number in made.places)]
+    return f"{made.says}: {', '.join(places)}" if places else made.says

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import foreshock
 
-STEPS, PROBED_EVERY = 500, 5
+STEPS, PROBED_EVERY = 300, 5
 ITEMS, HELD = 2000, 500
 NOISE = 0.2
 

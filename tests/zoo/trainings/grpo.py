@@ -30,7 +30,7 @@ SIZES = {
     "tuning": _Size(48, 8, 4, 32, 4e-3, 24),
     "reported": _Size(64, 10, 4, 48, 3e-3, 32),
 }
-STEPS, GROUP, PROBED_EVERY = 400, 8, 5
+STEPS, GROUP, PROBED_EVERY = 300, 8, 5
 MODULI = (3, 7, 20, 60)  # one answer in so many is right
 HELD = 0.6  # of the entropy of a uniform policy, which the controlled one is kept at
 

@@ -11,8 +11,8 @@ from torch.nn import functional
 import foreshock
 
 SIZES = {
-    "tuning": Size(12, 96, 32, 96, 0.03, 0.4),
-    "reported": Size(14, 160, 48, 128, 0.05, 0.3),
+    "tuning": Size(12, 96, 32, 96, 0.01, 0.4),
+    "reported": Size(14, 160, 48, 128, 0.012, 0.3),
 }
 
 

@@ -223,6 +223,19 @@ def everything(database):
         ]
 
 
+def test_a_replay_knows_which_changes_were_worth_a_message(stored, evaluator, database):
+    """Two series that fall together are one message, and so they are when both are well again."""
+    readings = [3.0] * 5 + [0.5] * 5 + [3.0] * 5
+    stored.block({"x1": readings, "x2": readings})
+    with database.reading() as session:
+        said = list(replay(session, stored.run, evaluator(RULES[0]).rules))
+    assert len(said) == 4
+    assert sorted((one.key, one.change.kind.value) for one in said if one.told) == [
+        ("x1", "fired"),
+        ("x1", "resolved"),
+    ]
+
+
 @pytest.mark.parametrize("rows", [1, 7, 10_000])
 def test_long_row_groups_change_nothing(stored, evaluator, database, monkeypatch, rows):
     rules = fallen(stored, evaluator)

@@ -88,9 +88,10 @@ class Settings(BaseSettings):
     silent_after: float = Field(
         default=60.0, gt=0, description="seconds without a block after which a running run counts as silent"
     )
-    workers: bool = Field(
+    workers: bool | Literal["process"] = Field(
         default=True,
-        description="evaluate rules and send alerts in this process; off where `foreshock worker` does it",
+        description="evaluate rules and send alerts in this process (true), in one of its own (process), or not (false) where "
+        "`foreshock worker` does it",
     )
 
     log_format: Literal["text", "json"] = Field(

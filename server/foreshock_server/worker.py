@@ -32,6 +32,7 @@ REST = 10.0  # times as long as it worked, a stage that rests does nothing: so i
 LONGEST_REST = 1.0  # … as long as a rest of so many seconds suffices; hints meanwhile are work for one round
 LONGEST_REST_OF_COUNTS = 15.0  # nobody waits for them: readers count what is new themselves (store/latest.py)
 LONGEST_REST_OF_SEALS = 10.0
+STAGES = ("merge ranks", "evaluate", "count", "seal", "look after incidents", "clean up", "deliver")
 PAUSE = 0.2  # seconds between two rounds of what few hints are about: every stored block hints at every stage
 LONG_PAUSE = 1.0  # of what nobody waits for
 

@@ -19,7 +19,7 @@ from foreshock_server.auth import key_endpoint as keys
 from foreshock_server.auth.gate import Gate
 from foreshock_server.auth.keyring import Keyring
 from foreshock_server.auth.limits import Limits
-from foreshock_server.bus import open_bus
+from foreshock_server.bus import Bus, open_bus
 from foreshock_server.db import Database
 from foreshock_server.exchange import endpoint as exchange
 from foreshock_server.figures import endpoint as figures
@@ -63,14 +63,14 @@ FEATURES = (
 )
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The whole service over its own database and bus; workers are not part of it.
+def create_app(settings: Settings, bus: Bus | None = None) -> FastAPI:
+    """The whole service over its own database and this bus (default: as the settings say); workers are not part of it.
 
     `app.state` holds settings, database, bus, keyring, rules (the loaded packs), receiver (the way in), leads and listeners, and of telemetry:
     instruments, readiness (whoever runs something in the background adds it to its `parts`) and backlog.
     """
     database = Database(settings.url)
-    bus = open_bus(settings.redis_url)
+    bus = bus or open_bus(settings.redis_url)
     receiver = Receiver(database, bus.publish, settings.max_block_bytes)
     keyring = Keyring(database, settings.api_key.get_secret_value() if settings.api_key else None)
     limits = Limits(settings)

@@ -16,6 +16,7 @@ from foreshock_server.app import create_app
 from foreshock_server.app.http import LONGEST_HEAD, Http
 from foreshock_server.app.readiness import watch
 from foreshock_server.auth.gate import is_loopback
+from foreshock_server.cli.beside import WorkerProcess
 from foreshock_server.cli.common import (
     Refused,
     bring_up_to_date,
@@ -25,6 +26,7 @@ from foreshock_server.cli.common import (
     work_evenly,
 )
 from foreshock_server.db import Database
+from foreshock_server.link import Link
 from foreshock_server.notify.settled import sync_channels
 from foreshock_server.settings import Settings
 from foreshock_server.store.keys import any_key
@@ -49,13 +51,18 @@ def serve(argv: Sequence[str]) -> int:
         _refuse_open_doors(settings)
         listener = _listen(settings)
         settings = settings.model_copy(update={"port": listener.getsockname()[1]})
-        app = create_app(settings)
+        link = Link() if settings.workers == "process" else None
+        app = create_app(settings, None if settings.redis_url else link)
         database: Database = app.state.database
         bring_up_to_date(database)
         sync_channels(database, settings, time.time())
-        workers = Workers(database, app.state.bus, settings, app.state.rules) if settings.workers else None
+        workers: Workers | WorkerProcess | None = None
+        if link is not None:
+            workers = WorkerProcess(settings, link)
+        elif settings.workers:
+            workers = Workers(database, app.state.bus, settings, app.state.rules)
         if workers is not None:
-            watch(app, workers.stages)
+            watch(app, list(workers.stages))
         with signals_end_quietly():
             server = _Server(app, settings, workers, arguments.ready_file)
             server.run(sockets=[listener])
@@ -66,7 +73,13 @@ def serve(argv: Sequence[str]) -> int:
 class _Server(uvicorn.Server):
     """uvicorn, which also starts and ends what belongs to the process, in that order."""
 
-    def __init__(self, app: FastAPI, settings: Settings, workers: Workers | None, ready: Path | None) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        settings: Settings,
+        workers: Workers | WorkerProcess | None,
+        ready: Path | None,
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
@@ -58,13 +59,8 @@ def make(session: Session, channel_id: str, now: float) -> bool:
         Delivery,
         {
             "id": digest,
-            "run_id": first.run_id,
-            "rule": first.rule,
-            "series_id": first.series_id,
-            "episode": first.episode,
+            **_under(first),
             "kind": DIGEST,
-            "about": first.about or first.kind,
-            "incident": first.incident,
             "channel_id": channel_id,
             "state": "waiting",
             "tries": 0,
@@ -84,3 +80,28 @@ def parts(session: Session, digest: str) -> Sequence[Parcel]:
     """What this delivery stands for, as it came; what belonged to a run that was deleted since is left out."""
     query = select(Delivery).where(Delivery.digest == digest).order_by(Delivery.created_at, Delivery.id)
     return parcels(session, session.scalars(query).all())
+
+
+def hand_over(session: Session, run_id: str) -> None:
+    """The run loses its rows: digests that travel under it, and stand for others too, go on under the first of these, by the same id."""
+    travelling = select(Delivery.id).where(Delivery.run_id == run_id, Delivery.kind == DIGEST)
+    for digest in session.scalars(travelling.order_by(Delivery.id)).all():
+        others = select(Delivery).where(Delivery.digest == digest, Delivery.run_id != run_id)
+        heir = session.scalars(others.order_by(Delivery.created_at, Delivery.id).limit(1)).first()
+        if heir is not None:
+            session.execute(
+                update(Delivery).where(Delivery.id == digest).values(_under(heir)),
+                execution_options={"synchronize_session": False},
+            )
+
+
+def _under(part: Delivery) -> dict[str, Any]:
+    """What a digest says of the message that it travels as."""
+    return {
+        "run_id": part.run_id,
+        "rule": part.rule,
+        "series_id": part.series_id,
+        "episode": part.episode,
+        "about": part.about or part.kind,
+        "incident": part.incident,
+    }

@@ -8,6 +8,7 @@ from sqlalchemy import delete, func, literal, select, tuple_
 from sqlalchemy.orm import Session
 
 from foreshock_server.models import Base, Run
+from foreshock_server.store import digests
 
 MOST_ROWS = 1000  # in one transaction
 MOST_BYTES = 8 * 2**20  # of blocks or segments in one transaction, unless a single one is larger
@@ -42,6 +43,7 @@ def remove_some(session: Session, run_id: str) -> int:
     run = session.get(Run, run_id, with_for_update={"skip_locked": True}, populate_existing=True)
     if run is None or is_clean(run):
         return 0
+    digests.hand_over(session, run_id)  # one that was made while the run was deleted
     for name in TABLES:
         removed = _portion(session, name, run_id)
         if removed:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from foreshock_server.errors import RunDeleted, UnknownRun
 from foreshock_server.models import Attempt, Delivery, Run, Writer
+from foreshock_server.store import digests
 from foreshock_server.store.once import insert_once
 
 LIFE_BITS = 22  # of a revision count changes; those above say in which life of the run
@@ -143,13 +144,14 @@ def lock_run(session: Session, run_id: str) -> Run:
 def delete_run(session: Session, run_id: str, now: float) -> None:
     """From here on the run is gone for everybody; lifecycle/cleanup.py takes its rows away. UnknownRun when it is gone already.
 
-    What waits to be sent goes at once, and so do the writers: without their cursors no stage finds work in the run.
+    What waits to be sent goes at once (but what digests hold of other runs), and so do the writers: without their cursors no stage finds work in the run.
     """
     try:
         run = lock_run(session, run_id)
     except RunDeleted:
         raise UnknownRun from None
     run.deleted_at = now
+    digests.hand_over(session, run_id)
     for model in (Delivery, Writer):
         session.execute(
             delete(model).where(model.run_id == run_id), execution_options={"synchronize_session": False}

@@ -24,10 +24,10 @@ class World:
     Rules are written `family/rule` or `family/rule@place`; what reaches the outbox reads `channel: kind rule`.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, run: str = "run-1") -> None:
         self.database = database
         self.now = 10_000.0
-        self.run = "run-1"
+        self.run = run
         self._series: dict[tuple[str, str], int] = {}
         self._episodes: dict[str, int] = {}
         self._steps = itertools.count(1)
@@ -163,6 +163,12 @@ class World:
 @pytest.fixture
 def world(database: Database) -> World:
     return World(database)
+
+
+@pytest.fixture
+def another(database: Database) -> World:
+    """A second run, of the same channels and clock."""
+    return World(database, "run-2")
 
 
 @pytest.fixture

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from foreshock_server.models import Delivery
+from foreshock_server.models import Delivery, Run
+from foreshock_server.store import digests
+from foreshock_server.store.removal import remove_some
+from foreshock_server.store.runs import delete_run
 from foreshock_server.store.telling import LOOK_AGAIN
 
 pytestmark = pytest.mark.usefixtures("channel")
@@ -276,11 +279,56 @@ def test_a_digest_takes_what_was_collected_as_one_message(world, database):
     ]
 
 
+def test_a_digest_outlives_the_run_that_it_travels_under(world, another, database):
+    collect_of_two(world, another)
+    [digest] = [one for one in waiting(database, "daily") if one.kind == "digest"]
+    assert (digest.run_id, digest.rule) == ("run-1", "a")
+    with database.writing() as session:
+        delete_run(session, "run-1", world.now)
+    while cleaned(database):
+        pass
+    [carried] = waiting(database, "daily")
+    assert (carried.id, carried.kind, carried.run_id, carried.rule) == (digest.id, "digest", "run-2", "b")
+    with database.reading() as session:
+        assert [part.delivery.rule for part in digests.parts(session, digest.id)] == ["b"]
+    with database.writing() as session:
+        delete_run(session, "run-2", world.now)
+    assert waiting(database, "daily") == [], "there is nothing left to say"
+
+
+def test_a_digest_that_is_made_while_its_run_is_deleted_is_not_cleaned_up_with_it(world, another, database):
+    collect_of_two(world, another)
+    with database.writing() as session:  # on PostgreSQL the deletion does not see what is not yet committed
+        session.get_one(Run, "run-1").deleted_at = world.now
+    while cleaned(database):
+        pass
+    assert [(one.kind, one.run_id) for one in waiting(database, "daily")] == [("digest", "run-2")]
+
+
 def test_one_message_alone_goes_as_what_it_is(world, database):
     world.channel("daily", digest_seconds=3600.0)
     world.says("f/a!")
     world.later(3600)
     assert deliveries(database, "daily") == [("fired", "waiting")]
+
+
+def collect_of_two(world, another):
+    """A digest of two runs that is due."""
+    world.channel("daily", digest_seconds=3600.0, matches={"family": "d"})
+    world.says("d/a!")
+    another.now = world.now = world.now + 60
+    another.says("d/b!")
+    world.later(3600)
+
+
+def waiting(database, channel):
+    with database.reading() as session:
+        return session.query(Delivery).filter_by(channel_id=channel, state="waiting").all()
+
+
+def cleaned(database):
+    with database.writing() as session:
+        return remove_some(session, "run-1")
 
 
 def deliveries(database, channel):

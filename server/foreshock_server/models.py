@@ -441,6 +441,9 @@ class Delivery(Base):
     log: Mapped[list[Any] | None] = mapped_column(
         JSON(none_as_null=True)
     )  # the last tries: {try, at, seconds, status, said, error}
+    receipt: Mapped[str | None] = mapped_column(
+        String(200)
+    )  # what the receiver calls it, if it can be answered there
 
 
 class Breaker(Base):

@@ -6,8 +6,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from foreshock_server.bus import Bus
 from foreshock_server.db import Database
@@ -21,6 +23,7 @@ from foreshock_server.rules.load import RuleSet
 from foreshock_server.sealing.sealer import Sealer
 from foreshock_server.sealing.tallier import Tallier
 from foreshock_server.settings import Settings
+from foreshock_server.store.outbox import Parcel
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +144,13 @@ class Stage:
         return LOOK_EVERY if due is None else max(0.01, due - time.time())
 
 
+def _picture_of(session: Session, parcel: Parcel) -> bytes | None:
+    """Imported when the first is drawn: figures bring plotly, of which a worker needs nothing else."""
+    from foreshock_server.figures.alarm import picture_of
+
+    return picture_of(session, parcel)
+
+
 class Workers:
     """The merger of ranks, the evaluator, the counter of readings, the sealer, the cleaner and the deliverer, each on its thread."""
 
@@ -150,7 +160,13 @@ class Workers:
             database, rules, bus, settings, leases=self._leases, settle=SETTLE_SECONDS
         )
         tallier = Tallier(database, leases=self._leases)
-        self._deliverer = Deliverer(database, settings, bus, runbook_of=rules.runbook_of)
+        self._deliverer = Deliverer(
+            database,
+            settings,
+            bus,
+            runbook_of=rules.runbook_of,
+            picture_of=_picture_of if find_spec("PIL") else None,
+        )
         self.stages = [
             Stage(
                 "merge ranks",

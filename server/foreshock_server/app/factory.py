@@ -22,6 +22,7 @@ from foreshock_server.auth.limits import Limits
 from foreshock_server.bus import Bus, open_bus
 from foreshock_server.db import Database
 from foreshock_server.exchange import endpoint as exchange
+from foreshock_server.figures import chart
 from foreshock_server.figures import endpoint as figures
 from foreshock_server.incidents import endpoint as incidents
 from foreshock_server.incidents import page as acknowledging
@@ -115,6 +116,7 @@ def create_app(settings: Settings, bus: Bus | None = None) -> FastAPI:
         app.include_router(router, prefix="/api/v1")
     app.include_router(health.router)
     app.include_router(acknowledging.router)
+    app.include_router(chart.router)
     unknown.mount(app)
     page.mount(app)  # last: what nobody else knows may be a file of the page
     answers.install(app)

@@ -7,13 +7,11 @@ import time
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
-from sqlalchemy.orm import Session
 
 from foreshock_server.deps import Reading, Writing
-from foreshock_server.errors import DomainError
 from foreshock_server.models import Incident, Run
-from foreshock_server.store.incidents import OPEN, acknowledge, get_incident
-from foreshock_server.store.links import is_genuine
+from foreshock_server.store.incidents import OPEN, acknowledge
+from foreshock_server.store.links import behind
 
 router = APIRouter(include_in_schema=False)
 
@@ -30,7 +28,7 @@ def look(
     request: Request, session: Reading, run: str, number: str, until: str = "", signature: str = ""
 ) -> HTMLResponse:
     """What it is about, and a button."""
-    incident = _found(session, run, number, until, signature)
+    incident = behind(session, run, number, until, signature, time.time())
     if incident is None:
         return _over()
     return _page(request, session.get_one(Run, run), incident)
@@ -41,24 +39,12 @@ def press(
     request: Request, session: Writing, run: str, number: str, until: str = "", signature: str = ""
 ) -> HTMLResponse:
     """Somebody pressed it."""
-    incident = _found(session, run, number, until, signature)
+    incident = behind(session, run, number, until, signature, time.time())
     if incident is None:
         return _over()
     incident = acknowledge(session, run, incident.number, BY_LINK, time.time())
     request.app.state.bus.publish(run)
     return _page(request, session.get_one(Run, run), incident)
-
-
-def _found(session: Session, run: str, number: str, until: str, signature: str) -> Incident | None:
-    """The incident, if the link is one of ours; what is wrong otherwise is nobody's business."""
-    plain = all(text.isascii() and text.isdigit() and len(text) < 16 for text in (number, until))
-    if not plain:
-        return None
-    try:
-        incident = get_incident(session, run, int(number))
-    except DomainError:
-        return None
-    return incident if is_genuine(incident, int(until), signature, time.time()) else None
 
 
 def _page(request: Request, run: Run, incident: Incident) -> HTMLResponse:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from foreshock_server.notify.message import Message
@@ -16,6 +16,10 @@ class Answer:
 
     status: int | None = None  # of HTTP or SMTP; None: the protocol has none
     said: str = ""  # the beginning
+    receipt: str | None = (
+        None  # the name by which the message can be answered or changed there, if it has one
+    )
+    body: bytes = field(default=b"", repr=False)  # as far as it was read; for the channel itself
 
 
 def sayable(answer: bytes | str) -> str:

@@ -56,6 +56,8 @@ def embed(message: Message) -> dict[str, Any]:
         "footer": {"text": clip(f"rule {alert.rule} · {alert.severity}", 200)},
         "fields": fields,
     }
+    if message.image is not None:
+        drawn["image"] = {"url": message.image}
     if alert.message:
         drawn["description"] = escape(alert.message, TEXT_LIMIT)
     return {"embeds": [drawn], "allowed_mentions": {"parse": []}}

@@ -29,7 +29,7 @@ class Discreet:
         """As the channel does."""
         try:
             answer = self._channel.send(message, delivery_id)
-            return Answer(answer.status, self._hide(answer.said))
+            return Answer(answer.status, self._hide(answer.said), answer.receipt)
         except NotDelivered as problem:
             said = problem.answer and Answer(problem.answer.status, self._hide(problem.answer.said))
             raise NotDelivered(

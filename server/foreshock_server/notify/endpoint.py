@@ -76,7 +76,7 @@ class NewChannel(Routing):
         None,
         max_length=1000,
         description="webhook: whsec_… to sign with, made by the server when left out; pagerduty: the integration key; "
-        "email: the password; ntfy: an access token",
+        "email: the password; ntfy: an access token; slack: the token of a bot, where the url is that of chat.postMessage",
     )
     project: str | None = Field(
         None, max_length=200, pattern=PLAIN, description="only this project's runs; left out: all"

@@ -22,6 +22,7 @@ from foreshock_server.notify.pagerduty import URL as PAGERDUTY
 from foreshock_server.notify.pagerduty import PagerDuty, checked_key
 from foreshock_server.notify.reach import EVERYWHERE, Way, check_host
 from foreshock_server.notify.slack import Slack
+from foreshock_server.notify.slack_bot import SlackBot, checked_bot, is_api
 from foreshock_server.notify.teams import Teams
 from foreshock_server.notify.webhook import Webhook, key_of, new_secret
 from foreshock_server.settings import Settings
@@ -88,6 +89,17 @@ def _webhook(url: str, secret: str | None) -> dict[str, Any]:
     return {"url": checked_url(url), "secret": secret or new_secret()}
 
 
+def _slack(url: str, secret: str | None) -> dict[str, Any]:
+    """An incoming webhook, whose url is all; or a bot, whose token is the secret."""
+    config: dict[str, Any] = {"url": checked_url(url)}
+    return config if secret is None and not is_api(url) else {**config, "secret": checked_bot(url, secret)}
+
+
+def _open_slack(config: Config, way: Way) -> Channel:
+    token = config.get("secret")
+    return Slack(config["url"], way) if token is None else SlackBot(config["url"], token, way)
+
+
 def _pagerduty(url: str, secret: str | None) -> dict[str, Any]:
     return {"url": checked_url(url), "secret": checked_key(secret)}
 
@@ -106,7 +118,7 @@ def _with(config: dict[str, Any], secret: str | None) -> dict[str, Any]:
 
 
 KINDS = {
-    "slack": Kind(lambda it, way: Slack(it["url"], way), _without_secret("slack"), masked_url),
+    "slack": Kind(_open_slack, _slack, masked_url),
     "webhook": Kind(lambda it, way: Webhook(it["url"], it["secret"], way), _webhook, masked_url),
     "discord": Kind(lambda it, way: Discord(it["url"], way), _without_secret("discord"), masked_url),
     "teams": Kind(lambda it, way: Teams(it["url"], way), _without_secret("teams"), masked_url),

@@ -143,7 +143,13 @@ def letter(message: Message, delivery_id: str, route: Route) -> EmailMessage:
     mail["Auto-Submitted"] = "auto-generated"  # no holiday notices, please
     text = f"{plain(message)}\n\n{link_words(message)}: {link(message)}\n"
     mail.set_content(_sayable(text), cte="quoted-printable")
-    mail.add_alternative(_sayable(_html(message)), subtype="html", cte="quoted-printable")
+    png = message.chart.draw() if message.chart else None
+    name = f"chart-{delivery_id}@{domain}"
+    picture = "" if png is None or message.chart is None else _picture(name, message.chart.words)
+    mail.add_alternative(_sayable(_html(message, picture)), subtype="html", cte="quoted-printable")
+    if png is not None:
+        html = mail.get_payload()[-1]  # type: ignore[index] # there are two now
+        html.add_related(png, "image", "png", cid=f"<{name}>", disposition="inline", filename="chart.png")  # type: ignore[union-attr]
     return mail
 
 
@@ -194,13 +200,19 @@ def checked_password(url: str, secret: str | None) -> str | None:
     return secret
 
 
-def _html(message: Message) -> str:
+def _picture(name: str, words: str) -> str:
+    """Where the attached picture stands in the text."""
+    return f'<p><img src="cid:{escape(name)}" alt="{escape(words)}" width="480" style="max-width:100%;height:auto"></p>'
+
+
+def _html(message: Message, picture: str = "") -> str:
     alert, told = message.alert, []
     told.append(
         f'<h2 style="border-left:6px solid {look(message).colour};padding-left:8px">{escape(headline(message))}</h2>'
     )
     if alert.message:
         told.append(f"<p>{escape(alert.message)}</p>")
+    told.append(picture)
     rows = "".join(
         f'<tr><th align="left" style="padding-right:12px">{escape(name)}</th><td>{escape(fact)}</td></tr>'
         for name, fact in facts(message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -105,6 +105,23 @@ class IncidentFacts:
 
 
 @dataclass(frozen=True)
+class Chart:
+    """A picture of the alerting series around the alarm."""
+
+    words: str  # for whoever does not see it
+    url: str | None  # signed, for a week, no key needed; None: the server has no public address
+    draw: Callable[[], bytes | None]  # PNG; None when it could not be drawn
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The first message about the same incident, where the receiver gave it a name by which it can be answered and changed."""
+
+    receipt: str  # as the channel's Answer had it
+    message: Message
+
+
+@dataclass(frozen=True)
 class Message:
     """What a channel sends: one change of one alert, or a test."""
 
@@ -115,6 +132,13 @@ class Message:
     alert: AlertFacts
     incident: IncidentFacts | None = None
     parts: tuple[Message, ...] = ()  # of a digest: what it stands for
+    chart: Chart | None = field(default=None, compare=False)
+    opening: Opening | None = None
+
+    @property
+    def image(self) -> str | None:
+        """Where receivers that fetch images find the chart; None: nowhere."""
+        return None if self.chart is None else self.chart.url
 
     @property
     def thread(self) -> str:
@@ -132,6 +156,7 @@ class Message:
             "run": asdict(self.run),
             "alert": self.alert.payload(),
             "incident": None if self.incident is None else asdict(self.incident),
+            "chart": self.image,
             **({"parts": [one.payload() for one in self.parts]} if self.parts else {}),
         }
 

@@ -43,6 +43,7 @@ def publication(message: Message, topic: str) -> dict[str, Any]:
     severity = message.alert.severity
     address = link(message)[:2000]
     return {
+        **({} if message.image is None else {"attach": message.image, "filename": "chart.png"}),
         "topic": topic,
         "title": clip(f"{headline(message, emoji=False)} · {about(message)}", TITLE_LIMIT),
         "message": cut_bytes(plain(message) or headline(message, emoji=False), TEXT_BYTES),

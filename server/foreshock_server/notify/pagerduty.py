@@ -50,6 +50,8 @@ def event(message: Message, routing_key: str, *, over: bool = False) -> dict[str
     summary = f"{headline(message, emoji=False)} · {about(message)}"
     if alert.message:
         summary += f": {alert.message}"
+    if message.image is not None and message.image.startswith("https:"):  # it takes no other
+        told["images"] = [{"src": message.image, "href": link(message)[:2000], "alt": clip(summary, 200)}]
     severity = "critical" if alert.severity == "critical" else "warning"
     return {
         **told,

@@ -16,11 +16,11 @@ from urllib3.util import Url, parse_url
 from foreshock_server.notify.channel import Answer, NotDelivered, sayable
 from foreshock_server.notify.reach import Watchdog, Way, connect, secured
 
-ANSWER_BYTES = 2048  # of the receiver's answer; the rest is not read
+ANSWER_BYTES = 2048  # of the receiver's answer, unless the channel wants more; the rest is not read
 
 
-def post(url: str, body: bytes, headers: Mapping[str, str], way: Way) -> Answer:
-    """Send the body once. No redirect is followed: an alert goes where it was told to, and nowhere else.
+def post(url: str, body: bytes, headers: Mapping[str, str], way: Way, *, read: int = ANSWER_BYTES) -> Answer:
+    """Send the body once, and read so much of what is said. No redirect is followed: an alert goes where it was told to, and nowhere else.
 
     By the standard library's client: urllib3 logs addresses, and the address of a hook is its secret.
     """
@@ -31,19 +31,26 @@ def post(url: str, body: bytes, headers: Mapping[str, str], way: Way) -> Answer:
             connection = _connect(target, way, watchdog)
             connection.request("POST", target.request_uri, body, dict(headers))
             response = connection.getresponse()
-            answer = response.read(ANSWER_BYTES)
+            answer = response.read(read)
             status, fields = response.status, response.headers
         except (OSError, http.client.HTTPException) as error:
             raise NotDelivered(watchdog.sentence(error, target.host)) from error
     if watchdog.barked:  # the answer was cut off by us, wherever it was
         raise NotDelivered(watchdog.sentence(None, target.host))
-    said = Answer(status, sayable(answer))
+    said = Answer(status, sayable(answer), body=answer)
     if not 200 <= status < 300:
         raise _refusal(target, fields, said)
     return said
 
 
-def post_json(url: str, payload: Any, way: Way, headers: Mapping[str, str] | None = None) -> Answer:
+def post_json(
+    url: str,
+    payload: Any,
+    way: Way,
+    headers: Mapping[str, str] | None = None,
+    *,
+    read: int = ANSWER_BYTES,
+) -> Answer:
     """Send the payload as UTF-8, and say so: Teams counts two bytes a character otherwise."""
     return post(
         url,
@@ -54,6 +61,7 @@ def post_json(url: str, payload: Any, way: Way, headers: Mapping[str, str] | Non
             **(headers or {}),
         },
         way,
+        read=read,
     )
 
 

@@ -1,25 +1,27 @@
-"""Message -> Block Kit payload for a Slack incoming webhook, within Slack's limits; user text cannot format or mention."""
+"""Message -> Block Kit payload, for a Slack incoming webhook, within Slack's limits; user text cannot format or mention."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from foreshock_server.notify.channel import Answer
+from foreshock_server.notify.channel import Answer, NotDelivered
 from foreshock_server.notify.message import AlertFacts, Message
 from foreshock_server.notify.post import post_json
 from foreshock_server.notify.reach import Way
-from foreshock_server.notify.wording import about, advice, clip, facts, headline, link, link_words, look
+from foreshock_server.notify.wording import Look, about, advice, clip, facts, headline, link, link_words, look
 
 HEADER_LIMIT = 150  # characters of a header's text
 TEXT_LIMIT = 3000  # of a section's text
 FIELD_LIMIT = 2000  # of a field's text; a section has at most ten
+WORDS_LIMIT = 1900  # of what an image says to whoever does not see it; Slack takes 2,000
 
 
 class Slack:
     """An incoming webhook.
 
-    It answers `ok` and no message id, so Slack lets nobody thread behind its messages or change them: a resolution is a
-    message of its own, a repeated try may show twice, and it never shows nowhere.
+    It answers `ok` and no message id, so Slack lets nobody thread behind its messages or change them (slack_bot.py can): a
+    resolution is a message of its own, a repeated try may show twice, and it never shows nowhere.
     """
 
     def __init__(self, url: str, way: Way) -> None:
@@ -28,16 +30,37 @@ class Slack:
 
     def send(self, message: Message, delivery_id: str) -> Answer:
         """One POST; the id goes along as a header for receivers that imitate Slack."""
-        return post_json(self._url, blocks(message), self._way, {"webhook-id": delivery_id})
+
+        def post(payload: dict[str, Any]) -> Answer:
+            return post_json(self._url, payload, self._way, {"webhook-id": delivery_id})
+
+        return with_or_without_picture(message, post)
 
 
-def blocks(message: Message) -> dict[str, Any]:
-    """What Slack draws: a headline, then a coloured attachment with what happened, the numbers, what to try, the link."""
+def with_or_without_picture(message: Message, post: Callable[[dict[str, Any]], Answer]) -> Answer:
+    """Slack fetches the picture before it takes the message, and refuses all of it when it cannot: then it goes without."""
+    try:
+        return post(blocks(message))
+    except NotDelivered as problem:
+        if message.image is None or not problem.refused:
+            raise
+    return post(blocks(message, picture=False))
+
+
+def blocks(message: Message, *, picture: bool = True, now: Message | None = None) -> dict[str, Any]:
+    """What Slack draws: a headline, then a coloured attachment with what happened, the chart, the numbers, what to try, the link.
+
+    `now`: what is the case meanwhile; then headline and colour say that.
+    """
     alert = message.alert
-    title = clip(headline(message), HEADER_LIMIT)
+    shown: Look = look(now or message)
+    title = clip(headline(now or message), HEADER_LIMIT)
     details: list[dict[str, Any]] = []
     if alert.message:
         details.append(_section(escape(alert.message, TEXT_LIMIT)))
+    if picture and message.chart is not None and message.image is not None:
+        words = clip(message.chart.words, WORDS_LIMIT)
+        details.append({"type": "image", "image_url": message.image, "alt_text": words})
     fields = [
         {"type": "mrkdwn", "text": f"*{escape(name, 200)}*\n{escape(fact, FIELD_LIMIT - 300)}"}
         for name, fact in facts(message)
@@ -51,9 +74,7 @@ def blocks(message: Message) -> dict[str, Any]:
     return {
         "text": escape(glance, TEXT_LIMIT),  # all that a phone's lock screen shows
         "blocks": [{"type": "header", "text": {"type": "plain_text", "text": title, "emoji": True}}],
-        "attachments": [
-            {"color": look(message).colour, "fallback": escape(title, TEXT_LIMIT), "blocks": details}
-        ],
+        "attachments": [{"color": shown.colour, "fallback": escape(title, TEXT_LIMIT), "blocks": details}],
     }
 
 

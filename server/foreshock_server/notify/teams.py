@@ -40,7 +40,7 @@ def _drawn(message: Message, room: int) -> dict[str, Any]:
     colour = "warning" if alert.severity == "warning" else "attention"
     if message.type != "alert.fired":
         colour = _COLOURS.get(message.type, "accent")
-    body = [
+    body: list[dict[str, Any]] = [
         _line(_run(clip(headline(message), 200), size="large", weight="bolder", color=colour)),
         _line(_run(clip(about(message), 200), isSubtle=True), spacing="none"),
     ]
@@ -52,6 +52,9 @@ def _drawn(message: Message, room: int) -> dict[str, Any]:
         )
         for name, fact in facts(message)[1:]  # the run is said above
     ]
+    if message.chart is not None and message.image is not None:
+        words = clip(message.chart.words, 300)
+        body.append({"type": "Image", "url": message.image, "altText": words, "size": "stretch"})
     if message.type != "alert.resolved":
         if alert.runbook.meaning:
             body += [

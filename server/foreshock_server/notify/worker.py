@@ -8,7 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from typing import Any
+
+from sqlalchemy.orm import Session
 
 from foreshock_server import models
 from foreshock_server.bus import Bus
@@ -17,9 +20,11 @@ from foreshock_server.notify.channel import Answer, Channel, NotDelivered
 from foreshock_server.notify.digest import digest_of
 from foreshock_server.notify.kinds import open_channel as open_way
 from foreshock_server.notify.kinds import way_of
-from foreshock_server.notify.message import Message, message_of
+from foreshock_server.notify.message import Chart, Message, Opening, message_of
+from foreshock_server.notify.wording import about, headline
 from foreshock_server.settings import Settings
 from foreshock_server.store import digests, outbox
+from foreshock_server.store.links import chart_path
 from foreshock_server.telemetry import of_run
 
 log = logging.getLogger(__name__)
@@ -42,6 +47,7 @@ class Deliverer:
         bus: Bus,
         *,
         runbook_of: Callable[[str], Mapping[str, Any] | None] = lambda _rule: None,
+        picture_of: Callable[[Session, outbox.Parcel], bytes | None] | None = None,
         open_channel: Callable[[models.Channel], Channel] | None = None,
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
@@ -52,6 +58,7 @@ class Deliverer:
         self._runbook_of = (
             runbook_of  # rule id -> what to tell people; the rules themselves are not ours to know
         )
+        self._picture_of = picture_of  # None: messages go without
         self._open = open_channel or (lambda row: open_way(row, way_of(row, settings)))
         self._clock = clock
         self._chance = chance
@@ -135,7 +142,9 @@ class Deliverer:
             )
         else:
             with self._database.writing() as session:
-                outbox.delivered(session, delivery, self._clock(), tried(answer))
+                outbox.delivered(
+                    session, delivery, self._clock(), tried(answer), (answer or Answer()).receipt
+                )
         self._bus.publish(delivery.run_id)
 
     def _send(self, parcel: outbox.Parcel) -> Answer:
@@ -158,15 +167,23 @@ class Deliverer:
 
     def _message(self, parcel: outbox.Parcel) -> Message:
         if parcel.delivery.kind != digests.DIGEST:
-            return self._single(parcel)
+            return self._behind(parcel, self._single(parcel))
         with self._database.reading() as session:
             parts = digests.parts(session, parcel.delivery.id)
         told = [self._single(one) for one in parts if one.transition is not None]
         return digest_of(told or [self._single(parcel)], self._settings.page_url)
 
+    def _behind(self, parcel: outbox.Parcel, message: Message) -> Message:
+        """The message, with the first one about the same incident where it can be answered."""
+        with self._database.reading() as session:
+            first = outbox.opening(session, parcel.delivery)
+        if first is None or first.transition is None or first.delivery.receipt is None:
+            return message
+        return replace(message, opening=Opening(first.delivery.receipt, self._single(first)))
+
     def _single(self, parcel: outbox.Parcel) -> Message:
         assert parcel.transition is not None  # noqa: S101 (whoever calls has looked)
-        return message_of(
+        message = message_of(
             parcel.transition,
             parcel.run,
             parcel.series,
@@ -175,3 +192,26 @@ class Deliverer:
             parcel.incident,
             parcel.delivery,
         )
+        if self._picture_of is None or parcel.series is None:
+            return message
+        words = message.alert.message or f"{headline(message, emoji=False)} · {about(message)}"
+        return replace(message, chart=Chart(words, self._chart_url(parcel), lambda: self._drawn(parcel)))
+
+    def _chart_url(self, parcel: outbox.Parcel) -> str | None:
+        """Where receivers fetch the picture; None where only this network reaches us."""
+        incident, delivery = parcel.incident, parcel.delivery
+        if self._settings.public_url is None or incident is None or not incident.secret:
+            return None
+        return self._settings.page_url + chart_path(incident, delivery.id, delivery.created_at)
+
+    def _drawn(self, parcel: outbox.Parcel) -> bytes | None:
+        if self._picture_of is None:
+            return None
+        try:
+            with self._database.reading() as session:
+                return self._picture_of(session, parcel)
+        except Exception:  # a message without its picture is better than none
+            log.exception(
+                "the picture of %s could not be drawn; the message goes without", parcel.delivery.id
+            )
+            return None

@@ -190,7 +190,25 @@ def parcels(session: Session, deliveries: Sequence[Delivery]) -> list[Parcel]:
     return [found[delivery.id] for delivery in deliveries]
 
 
-def delivered(session: Session, delivery: Delivery, now: float, tried: Try | None = None) -> None:
+def opening(session: Session, delivery: Delivery) -> Parcel | None:
+    """The first message about the same incident that the channel has, where its receiver gave it a name."""
+    if delivery.incident is None:
+        return None
+    query = select(Delivery).where(
+        Delivery.run_id == delivery.run_id,
+        Delivery.incident == delivery.incident,
+        Delivery.channel_id == delivery.channel_id,
+        Delivery.id != delivery.id,
+        Delivery.kind != "digest",
+        Delivery.receipt.is_not(None),
+    )
+    found = session.scalars(query.order_by(Delivery.delivered_at, Delivery.id).limit(1)).first()
+    return None if found is None else parcels(session, [found])[0]
+
+
+def delivered(
+    session: Session, delivery: Delivery, now: float, tried: Try | None = None, receipt: str | None = None
+) -> None:
     """The receiver has it. True even if the lease ended meanwhile; `error` keeps what went wrong before.
 
     What waits behind a channel that failed until now may go at once.
@@ -200,7 +218,13 @@ def delivered(session: Session, delivery: Delivery, now: float, tried: Try | Non
     session.execute(
         update(Delivery)
         .where(Delivery.id == delivery.id, Delivery.state != "delivered")
-        .values(state="delivered", delivered_at=now, leased_until=0.0, log=_logged(delivery, tried, None)),
+        .values(
+            state="delivered",
+            delivered_at=now,
+            leased_until=0.0,
+            log=_logged(delivery, tried, None),
+            receipt=receipt,
+        ),
         execution_options={"synchronize_session": False},
     )
 
@@ -306,6 +330,14 @@ def list_deliveries(
     if project is not None:
         query = query.where(Delivery.run_id.in_(runs_of(project)))
     return parcels(session, session.scalars(query).all())
+
+
+def of_incident(session: Session, incident: Incident) -> list[Parcel]:
+    """All that was said about it, to whom, in order."""
+    query = select(Delivery).where(
+        Delivery.run_id == incident.run_id, Delivery.incident == incident.number, Delivery.kind != "digest"
+    )
+    return parcels(session, session.scalars(query.order_by(Delivery.created_at, Delivery.id)).all())
 
 
 def count_deliveries(

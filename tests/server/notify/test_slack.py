@@ -8,36 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.server.notify.limits import check_slack
 
 from foreshock_server.models import Run, Series, Transition
 from foreshock_server.notify.message import message_of, trial_message
 from foreshock_server.notify.slack import blocks, escape
 from foreshock_server.notify.wording import clip, show
-
-
-def check_against_block_kit(payload: dict[str, Any]) -> None:
-    """Limits from Slack's reference of blocks and composition objects."""
-    assert 0 < len(payload["text"]) <= 40_000
-    groups = [payload["blocks"], *(attachment["blocks"] for attachment in payload["attachments"])]
-    assert sum(map(len, groups)) <= 50
-    assert len(payload["attachments"]) <= 20
-    for block in (block for group in groups for block in group):
-        kind = block["type"]
-        if kind == "header":
-            assert block["text"]["type"] == "plain_text"
-            assert 0 < len(block["text"]["text"]) <= 150
-        elif kind == "section":
-            assert "text" in block or "fields" in block
-            if "text" in block:
-                assert 0 < len(block["text"]["text"]) <= 3000
-            if "fields" in block:
-                assert 1 <= len(block["fields"]) <= 10
-                assert all(0 < len(field["text"]) <= 2000 for field in block["fields"])
-        elif kind == "context":
-            assert 1 <= len(block["elements"]) <= 10
-            assert all(0 < len(element["text"]) <= 3000 for element in block["elements"])
-        else:
-            raise AssertionError(f"a block of kind {kind} that nobody checked")
 
 
 def run_of(name: str = "brisk-otter", project: str = "grpo-math") -> Run:
@@ -66,7 +42,7 @@ def text_of(payload: Any) -> str:
 
 def test_a_firing_says_what_where_since_when_against_what_and_what_to_try(transition):
     payload = blocks(message_of(transition(), run_of(), series_of(), "http://foreshock.test"))
-    check_against_block_kit(payload)
+    check_slack(payload)
     shown = text_of(payload)
     for words in (
         "🔴 Policy entropy is collapsing", "grpo-math / brisk-otter", "model.layers.3", "412 (since 380)", "0.31 nat",
@@ -89,7 +65,7 @@ def test_fired_escalated_and_resolved_differ_in_sign_word_and_colour(transition)
     for kind in ("fired", "escalated", "resolved"):
         payload = blocks(message_of(transition(kind), run_of(), series_of(), "http://f.test"))
         looks.add((payload["blocks"][0]["text"]["text"], payload["attachments"][0]["color"]))
-        check_against_block_kit(payload)
+        check_slack(payload)
     assert len(looks) == 3
     assert ("🟢 Resolved: Policy entropy is collapsing", "#1a7f37") in looks
 
@@ -150,13 +126,13 @@ def test_a_number_is_shown_as_people_read_it(value, shown):
 
 def test_a_transition_without_any_detail_still_makes_a_message():
     payload = blocks(message_of(transition_of(), None, None, "http://f.test"))
-    check_against_block_kit(payload)
+    check_slack(payload)
     assert "Policy entropy collapse" in payload["text"]
 
 
 def test_a_test_message_cannot_be_taken_for_an_alert():
     payload = blocks(trial_message("ops <room>", "http://f.test", 1792000000.0))
-    check_against_block_kit(payload)
+    check_slack(payload)
     assert "🔵 Test message" in text_of(payload)
     assert "No run is in trouble" in text_of(payload)
 
@@ -194,5 +170,5 @@ anything = st.one_of(
 )  # fmt: skip
 def test_no_row_makes_a_payload_that_slack_refuses(name, place, detail):
     message = message_of(transition_of(**detail), run_of(name), series_of(place), "http://f.test")
-    check_against_block_kit(blocks(message))
+    check_slack(blocks(message))
     json.dumps(message.payload(), allow_nan=False)

@@ -87,6 +87,7 @@ def test_a_fired_alert_reaches_the_receiver_signed_with_everything_a_person_need
         "link": url,
         "run": {"id": "run-1", "project": "grpo-math", "name": "brisk <otter> & co", "url": url},
         "incident": None,
+        "chart": None,
         "alert": {
             "rule": "policy-entropy-collapse",
             "title": "Policy entropy is collapsing",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
+from foreshock_server.cli.attending import incidents
 from foreshock_server.cli.delivering import deliveries
 from foreshock_server.cli.exchanging import export, import_
 from foreshock_server.cli.keying import keys
 from foreshock_server.cli.migrating import migrate
 from foreshock_server.cli.ruling import rules
 from foreshock_server.cli.serving import serve
+from foreshock_server.cli.silencing import silences
 from foreshock_server.cli.working import worker
 
 WORDS: dict[str, Callable[[Sequence[str]], int]] = {
@@ -19,6 +21,8 @@ WORDS: dict[str, Callable[[Sequence[str]], int]] = {
     "migrate": migrate,
     "rules": rules,
     "keys": keys,
+    "incidents": incidents,
+    "silences": silences,
     "deliveries": deliveries,
     "export": export,
     "import": import_,

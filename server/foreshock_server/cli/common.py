@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import gc
+import getpass
 import logging
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +84,19 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def moment(at: float) -> str:
+    """A time as commands show it, in UTC."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at))
+
+
+def person() -> str:
+    """Who runs this command, as the machine knows them."""
+    try:
+        return f"{getpass.getuser()} (command)"
+    except (OSError, KeyError):  # a container may have no name for its user
+        return "somebody (command)"
 
 
 def bring_up_to_date(database: Database) -> None:

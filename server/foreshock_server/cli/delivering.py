@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from foreshock_server.cli.common import Refused, act_on_database, print_table
+from foreshock_server.cli.common import Refused, act_on_database, moment, print_table
 from foreshock_server.db import Database
 from foreshock_server.models import Delivery
 from foreshock_server.store import letters, outbox
@@ -47,7 +47,7 @@ def _list(database: Database, arguments: argparse.Namespace) -> None:
         rows = [
             (
                 parcel.delivery.id,
-                _time(parcel.delivery.created_at),
+                moment(parcel.delivery.created_at),
                 parcel.channel.name if parcel.channel else "(deleted)",
                 f"{parcel.delivery.kind} {parcel.delivery.rule}",
                 parcel.delivery.state,
@@ -68,7 +68,7 @@ def _show(database: Database, arguments: argparse.Namespace) -> None:
         print(f"{delivery.kind} {delivery.rule} in run {delivery.run_id}: {delivery.state}")
         for one in delivery.log or []:
             said = one["error"] or f"{one['status'] or 'taken'} {one['said']}".strip()
-            print(f"{_time(one['at'])}  try {one['try']}, {one['seconds']:g} s: {said}")
+            print(f"{moment(one['at'])}  try {one['try']}, {one['seconds']:g} s: {said}")
 
 
 def _retry(database: Database, arguments: argparse.Namespace) -> None:
@@ -89,7 +89,3 @@ def _retry(database: Database, arguments: argparse.Namespace) -> None:
         f"; {retried.outdated} stay, since something later about the same arrived" if retried.outdated else ""
     )
     print(f"{len(retried.ids)} wait again{outdated}.")
-
-
-def _time(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at))

@@ -59,8 +59,12 @@ def transitions(run: RunView) -> list[Transition]:
 
 
 def notifications(messages: Iterable[Received]) -> dict[str, tuple[str, str, int]]:
-    """Message id -> (rule, type, step) of what arrived about our series: as often as need be, under one id each."""
+    """Message id -> (rule, type, step) of what arrived about our series: as often as need be, under one id each.
+
+    Of each incident one message says that it began, and one that it is over.
+    """
     found: dict[str, tuple[str, str, int]] = {}
+    turns: dict[tuple[int, str], str] = {}
     for message in messages:
         assert message.verified, "a message came without a good signature"
         alert = message.body["alert"]
@@ -68,6 +72,9 @@ def notifications(messages: Iterable[Received]) -> dict[str, tuple[str, str, int
             continue
         about = (alert["rule"], message.body["type"], int(alert["step"]))
         assert found.setdefault(message.id, about) == about, f"{message.id} told two different things"
+        turn = (message.body["incident"]["number"], message.body["type"])
+        if turn[1] in ("alert.fired", "alert.resolved"):
+            assert turns.setdefault(turn, message.id) == message.id, f"{turn} is told twice"
     again = [about for about, times in Counter(found.values()).items() if times > 1]
     assert not again, f"told under more than one id: {again}"
     return found

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.bench import evaluating
+from tests.bench import alive, evaluating
 from tests.bench.report import OURS, Measure
 from tests.bench.service import Server, series, serving
 from tests.bench.turns import rival, turns
@@ -55,7 +55,7 @@ def run(folder: Path, quick: bool) -> list[Measure]:
     finally:
         receiver.close()
         theirs.close()
-    return [loss, entropy, *evaluating.run(folder / "evaluating", quick)]
+    return [loss, entropy, *alive.run(folder / "alive", quick), *evaluating.run(folder / "evaluating", quick)]
 
 
 def _latency(receiver: Receiver, server: Server, run: str, provoke: Callable[[Server, str], float]) -> float:

@@ -1,6 +1,7 @@
-"""`python -m tests.load.trainers URL RUNS SERIES SECONDS`: that many runs, one step a second each -> JSON of what was sent and how long answers took.
+"""`python -m tests.load.trainers URL RUNS SERIES SECONDS [FRAME]`: that many runs, one step a second each -> JSON of what was sent and how long answers took.
 
 One process and cheap clients, a block of one step in each request: what a server sees of a team, without the cost of its SDKs.
+FRAME: a file with the series of each run and the levels of their readings, {"series": […], "levels": […]}; else they are made up.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import json
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import msgpack
@@ -80,13 +82,22 @@ class Connection:
             self._streams = None
 
 
-async def train(url: str, run: str, number: int, first: float, until: float, told: Told, seed: int) -> None:
+class Frame(NamedTuple):
+    """What each run sends a step."""
+
+    series: list[dict[str, Any]]
+    levels: list[float] | None = None  # None: each run has its own
+    spread: float = 0.1  # of a reading about its level
+
+
+async def train(url: str, run: str, frame: Frame, first: float, until: float, told: Told, seed: int) -> None:
     """One run: opened, a block a second from `first` to `until`, closed."""
     rng = np.random.default_rng(seed)
-    about = series(number)
+    about, number = frame.series, len(frame.series)
     # healthy runs: a count of what is not finite is 0, the rest is noise about a level
     level = np.array(
-        [0.0 if one["statistic"] == "nonfinite_count" else rng.uniform(0.5, 5.0) for one in about]
+        frame.levels
+        or [0.0 if one["statistic"] == "nonfinite_count" else rng.uniform(0.5, 5.0) for one in about]
     )
     connection = Connection(url)
     opening = {"project": "load", "name": run, "started_at": time.time(), "attempt": 1, "writer": "r0-load"}
@@ -97,7 +108,7 @@ async def train(url: str, run: str, number: int, first: float, until: float, tol
     while (due := first + step) < until:
         await asyncio.sleep(max(0.0, due - time.monotonic()))
         told.behind = max(told.behind, time.monotonic() - due)
-        values = level * (1 + 0.1 * rng.standard_normal(number))
+        values = level * (1 + frame.spread * rng.standard_normal(number))
         rows = {
             "frame": 1,
             "steps": np.array([step], "<i8").tobytes(),
@@ -139,12 +150,12 @@ async def _deliver(
         await asyncio.sleep(1)
 
 
-async def main(url: str, runs: int, number: int, seconds: float) -> dict[str, Any]:
+async def main(url: str, runs: int, frame: Frame, seconds: float) -> dict[str, Any]:
     """All runs, begun over one second so that their steps are spread."""
     told = Told()
     start = time.monotonic() + 2
     trains = (
-        train(url, f"load-{i:04}", number, start + i / runs, start + i / runs + seconds, told, i)
+        train(url, f"load-{i:04}", frame, start + i / runs, start + i / runs + seconds, told, i)
         for i in range(runs)
     )
     await asyncio.gather(*trains)
@@ -158,4 +169,8 @@ async def main(url: str, runs: int, number: int, seconds: float) -> dict[str, An
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))))
+    chosen = Frame(series(int(sys.argv[3])))
+    if len(sys.argv) > 5:
+        written = json.loads(Path(sys.argv[5]).read_text())
+        chosen = Frame(written["series"], written["levels"], 0.02)
+    print(json.dumps(asyncio.run(main(sys.argv[1], int(sys.argv[2]), chosen, float(sys.argv[4])))))

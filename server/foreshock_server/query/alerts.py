@@ -101,9 +101,18 @@ def _alert(
         "resolved_step": resolved.step if over and resolved is not None else None,
         "step": alert.last_step,
         **{name: alert.reading.get(name) for name in _NUMBERS},
-        "message": alert.reading.get("message") or (resolved.detail.get("message") if resolved else None),
+        "undecided": alert.reading.get("undecided"),
+        "message": _message(alert, resolved),
         "runbook": rules.runbook_of(alert.rule),
     }
+
+
+def _message(alert: Alert, resolved: Transition | None) -> str | None:
+    """The sentence of what is so now, with why nothing new is decided; else how it ended."""
+    said, undecided = alert.reading.get("message"), alert.reading.get("undecided")
+    if said and undecided:
+        return f"{said} Not decided now: {undecided}."
+    return said or (resolved.detail.get("message") if resolved else None)
 
 
 def _transition(change: Transition, series: Series) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from foreshock_server.rules.joint import Joint
 from foreshock_server.rules.load import RuleSet
 from foreshock_server.rules.pack import Rule
 from foreshock_server.store.layout import Slot
+from foreshock_server.store.rows import RowGroup
 
 _MATCHES_KEPT = 50_000  # descriptions of series: runs of one project have the same
 
@@ -88,6 +89,13 @@ class Junction(NamedTuple):
     titles: Mapping[str, str]  # by the ids of all of them
 
 
+class Guarded(NamedTuple):
+    """The columns of a series and a rule that counts a reading only while what it rests on will do."""
+
+    rule: Rule
+    slot: Slot
+
+
 class Plan(NamedTuple):
     """What rules watch of one frame."""
 
@@ -97,6 +105,17 @@ class Plan(NamedTuple):
     presences: tuple[Presence, ...] = ()
     blends: tuple[Blend, ...] = ()
     junctions: tuple[Junction, ...] = ()
+    boundaries: tuple[Column, ...] = ()  # of rules that say when a new task begins
+    guarded: tuple[Guarded, ...] = ()
+    companions: tuple[Slot, ...] = ()  # the series that some rule's readings may rest on
+
+
+def there(slot: Slot, group: RowGroup) -> NDArray[np.bool_]:
+    """Of each row of the group, whether it has a reading of the series; of a vector one entry is enough."""
+    if group.absent is None:
+        return np.ones(len(group.steps), np.bool_)
+    absent = slot.of(group.absent)
+    return np.asarray(~absent if absent.ndim == 1 else ~absent.all(axis=1), np.bool_)
 
 
 def subjects(session: Session, run_id: str, after: int = 0) -> dict[int, Subject]:
@@ -135,13 +154,22 @@ class Planner:
         vectors: list[Vector] = []
         derived: dict[str, list[Slot]] = {}
         presences: list[Presence] = []
+        guarded: list[Guarded] = []
+        boundaries: list[Column] = []
         for slot in places:
             for rule in self._matching(known[slot.series_id]):
                 rank = self._ranks[rule.id]
                 if rule.derive is not None:
                     derived.setdefault(rule.id, []).append(slot)
-                elif isinstance(rule.detector, Absence):
+                    continue
+                if rule.needs:
+                    guarded.append(Guarded(rule, slot))
+                if rule.listening is not None:
                     presences.append(Presence(rule, rank, slot))
+                if isinstance(rule.detector, Absence):
+                    continue
+                if rule.boundary is not None and slot.width is None:
+                    boundaries.append(Column(rule, rank, slot.first, slot.series_id))
                 elif slot.width is not None:
                     vectors.append(Vector(rule, rank, slot, _names(known[slot.series_id], slot.width)))
                 elif rule.detector.skips:
@@ -153,14 +181,34 @@ class Planner:
             rank, (where, series_ids) = self._ranks[rule_id], np.array(found).T.copy()
             skims.append(Skim(self.rules.rules[rank], rank, where, series_ids))
         blends = tuple(self._blends(derived, places, known))
-        plan = Plan(tuple(skims), tuple(single), tuple(vectors), tuple(presences), blends)
+        companions = tuple(
+            slot
+            for slot in places
+            if slot.width is None and known[slot.series_id].statistic in self.rules.companions
+        )
+        plan = Plan(
+            tuple(skims),
+            tuple(single),
+            tuple(vectors),
+            tuple(presences),
+            blends,
+            boundaries=tuple(sorted(boundaries, key=_told_first)),
+            guarded=tuple(guarded),
+            companions=companions,
+        )
         return plan._replace(junctions=self._about(plan))
 
     def _about(self, plan: Plan) -> tuple[Junction, ...]:
         """The joint rules about those that are at work in this plan."""
         if not self._junctions:
             return ()
-        work: list[Skim | Column | Vector | Blend] = [*plan.skims, *plan.columns, *plan.vectors, *plan.blends]
+        work: list[Skim | Column | Vector | Blend] = [
+            *plan.skims,
+            *plan.boundaries,
+            *plan.columns,
+            *plan.vectors,
+            *plan.blends,
+        ]
         at_work = {one.rule.id for one in work}
         return tuple(one for one in self._junctions if not at_work.isdisjoint(one.titles))
 
@@ -224,6 +272,11 @@ def _kept(
 
 def _kind_of(series: Subject) -> tuple[str, str]:
     return series.statistic, series.labels.get("rank", "")
+
+
+def _told_first(column: Column) -> bool:
+    """What a run says of its tasks comes before what is found."""
+    return column.rule.boundary != "announced"
 
 
 def _names(series: Subject, size: int) -> tuple[str, ...]:

@@ -16,21 +16,23 @@ from sqlalchemy.orm import Session
 from foreshock_server.models import Run
 from foreshock_server.rules.blending import blend
 from foreshock_server.rules.columns import Column, Plan, Planner, Vector
+from foreshock_server.rules.holding import Held, hold
 from foreshock_server.rules.incidents import Leader, Message, speak
 from foreshock_server.rules.joining import join
 from foreshock_server.rules.load import RuleSet
 from foreshock_server.rules.memory import Memory, Reach, WriterKey
 from foreshock_server.rules.pack import Notify
 from foreshock_server.rules.reduction import NO_ENTRY, newsworthy, reduced
-from foreshock_server.rules.silences import hear, look
+from foreshock_server.rules.silences import hear, look, turn
 from foreshock_server.rules.state import Kind, Severity, State
-from foreshock_server.rules.watch import Change, Watch
+from foreshock_server.rules.watch import Change, NewTask, Watch
 from foreshock_server.store.blocks import Portion, RowGroup, blocks_after
 from foreshock_server.store.layout import Slot, slots
 from foreshock_server.store.series import frames
 
 BLOCKS_AT_ONCE = 32  # of one writer
 _PLANNERS_KEPT = 64  # runs mostly say the same of themselves
+_NOTHING_HELD: Held = {}
 
 
 class Source(Protocol):
@@ -111,9 +113,10 @@ class Judge:
         found = self._source.portion(session, memory.run_id, key, memory.cursors.get(key, 0), acked)
         self._plan(session, memory, key, {group.frame for block in found.blocks for group in block.rows})
         for place, block in enumerate(found.blocks, before):
+            hear(session, memory, key, block, place, changes)
             for number, group in enumerate(block.rows):
                 changes += self._group(session, memory, key, group, (place, number))
-            hear(session, memory, key, block, place, changes)
+            turn(memory, (place, len(block.rows)), changes)
         memory.cursors[key] = found.upto
         return len(found.blocks)
 
@@ -139,14 +142,21 @@ class Judge:
     ) -> list[Change]:
         plan = memory.plans[(*key, group.frame)]
         changes: list[Change] = []
+        for column in plan.boundaries:
+            watch = self._column(session, memory, column, group, key[0], order, changes)
+            if watch is not None and watch.tasks:
+                _begin_tasks(memory, watch)
+        held = hold(session, memory, plan, group) if plan.guarded or plan.companions else {}
         for vector in plan.vectors:
-            self._vector(session, memory, vector, group, key[0], order, changes)
+            self._vector(session, memory, vector, group, key[0], order, changes, held)
         for column in _alarmed(memory, plan, group):
             self._column(session, memory, column, group, key[0], order, changes)
         if plan.columns:
             shelf = memory.shelf(key, group.frame, plan.columns)
-            for number in shelf.take(group):
-                watch = self._column(session, memory, plan.columns[number], group, key[0], order, changes)
+            for number in shelf.take(group, whole=not held.keys().isdisjoint(shelf.watched)):
+                watch = self._column(
+                    session, memory, plan.columns[number], group, key[0], order, changes, held
+                )
                 if watch is not None:
                     shelf.judged(number, watch)
         for one in plan.blends:
@@ -168,13 +178,17 @@ class Judge:
         attempt: int,
         order: tuple[int, int],
         changes: list[Change],
+        held: Held = _NOTHING_HELD,
     ) -> Watch | None:
-        """The rule on the series of this column, which has judged its readings; None when there are none."""
+        """The rule on the series of this column, which has judged its readings; None when there are none that count."""
         rule, rank, position, series_id = column
         steps, times, values = group.steps, group.times, group.values[:, position]
-        if group.absent is not None:
-            there = ~group.absent[:, position]
-            steps, times, values = steps[there], times[there], values[there]
+        wanted = None if group.absent is None else ~group.absent[:, position]
+        mask = held.get((rule.id, series_id))
+        if mask is not None:
+            wanted = ~mask if wanted is None else wanted & ~mask
+        if wanted is not None:
+            steps, times, values = steps[wanted], times[wanted], values[wanted]
         if not len(values):
             return None
         watch = memory.watches.get((rule.id, series_id)) or memory.watch(session, rule, series_id)
@@ -193,10 +207,15 @@ class Judge:
         attempt: int,
         order: tuple[int, int],
         changes: list[Change],
+        held: Held,
     ) -> None:
         rule, series_id = vector.rule, vector.slot.series_id
         values = vector.slot.of(group.values)
         there = None if group.absent is None else ~vector.slot.of(group.absent)
+        mask = held.get((rule.id, series_id))
+        if mask is not None:
+            there = np.ones(values.shape, np.bool_) if there is None else there
+            there = there & ~mask[:, None]
         if rule.detector.skips and series_id not in memory.awake.get(rule.id, ()):
             news: NDArray[np.bool_] = rule.detector.news(values)
             if not (news if there is None else news & there).any():
@@ -219,6 +238,16 @@ class Judge:
             entries=entries,
         ):
             memory.note(watch)
+
+
+def _begin_tasks(memory: Memory, said: Watch) -> None:
+    """What renews its baseline does so before its next reading from these steps on; where a run tells, what is found does not count."""
+    steps, said.tasks = said.tasks, []
+    if said.rule.boundary == "detected" and memory.announced:
+        return
+    for watch in memory.renewing:
+        memory.unshelve((watch.rule.id, watch.series.series_id))
+    memory.begin_tasks([NewTask(step) for step in steps])
 
 
 def _alarmed(memory: Memory, plan: Plan, group: RowGroup) -> list[Column]:

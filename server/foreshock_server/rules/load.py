@@ -97,6 +97,11 @@ class RuleSet:
         parts = [part for parts in self.parts_of(rule) for part in parts]
         return [one for one in series if any(part.watches(one) for part in parts)]
 
+    @cached_property
+    def companions(self) -> frozenset[str]:
+        """The statistics that tell these rules which readings count."""
+        return frozenset(need.statistic for rule in self.rules for need in rule.needs)
+
     def _of(self, statistic: str) -> tuple[Rule, ...]:
         """Those that name this statistic: most series of a run share theirs with others."""
         found = self._about.get(statistic)

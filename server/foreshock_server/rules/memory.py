@@ -16,14 +16,13 @@ from sqlalchemy.orm import Session
 from foreshock_server.models import Alert, Run, Writer
 from foreshock_server.rules.applies import profile_of
 from foreshock_server.rules.columns import Column, Plan, Subject, subjects
-from foreshock_server.rules.detectors import Absence
 from foreshock_server.rules.incidents import Leader, Member, Message
 from foreshock_server.rules.joint import still
 from foreshock_server.rules.load import RuleSet
 from foreshock_server.rules.pack import Rule
 from foreshock_server.rules.shelf import Shelf
 from foreshock_server.rules.state import Severity, State
-from foreshock_server.rules.watch import Change, Watch
+from foreshock_server.rules.watch import Change, NewTask, Watch
 from foreshock_server.store.runs import RUNNING
 
 AlertKey = tuple[str, int]  # rule, series
@@ -52,6 +51,10 @@ class Memory:
         default_factory=dict
     )  # rule that derives its readings -> by series
     joints: dict[str, Watch] = field(default_factory=dict)  # by rule, of those about what others say
+    renewing: list[Watch] = field(default_factory=list)  # under rules whose baseline a new task renews
+    tasks: list[NewTask] = field(default_factory=list)  # that began in the block in course
+    announced: bool = False  # the run says itself when a new task begins
+    guarded: list[Watch] = field(default_factory=list)  # under rules that ask what a reading rests on
     firing: dict[str, dict[int, Member]] = field(default_factory=dict)  # rule -> its members, by series
     plans: dict[tuple[int, str, int], Plan] = field(default_factory=dict)  # by attempt, writer, frame
     shelves: dict[tuple[int, str, int], Shelf] = field(default_factory=dict)  # by the same
@@ -68,6 +71,7 @@ class Memory:
     touched: set[AlertKey] = field(default_factory=set)
     changes: list[Change] = field(default_factory=list)
     messages: list[tuple[str, Message]] = field(default_factory=list)  # with the rule of each
+    _beside: dict[int, list[tuple[Watch, int]]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, session: Session, run_id: str, rules: RuleSet) -> Memory:
@@ -119,6 +123,31 @@ class Memory:
         found = self.watches.get((rule.id, series_id))
         return found or self._keep(Watch.begin(rule, self.subject(session, series_id)))
 
+    def beside(self, companion: int) -> list[tuple[Watch, int]]:
+        """The watches whose readings rest on this series, and which of its rule's needs it is."""
+        found = self._beside.get(companion)
+        if found is None:
+            about = self.subjects[companion]
+            found = self._beside[companion] = [
+                (watch, number)
+                for watch in self.guarded
+                for number, need in enumerate(watch.rule.needs)
+                if need.fits(about, watch.series)
+            ]
+        return found
+
+    def begin_tasks(self, tasks: Sequence[NewTask]) -> None:
+        """Let every watch know that renews its baseline, also one whose first reading is still to come in this block."""
+        self.tasks += tasks
+        for watch in self.renewing:
+            watch.waiting = sorted([*watch.waiting, *tasks], key=lambda one: one.step)
+
+    def unshelve(self, key: AlertKey) -> None:
+        """Judge what lies on the shelves of this watch."""
+        for shelf in self.shelves.values():
+            if key in shelf.watched:
+                shelf.wake()
+
     def shelf(self, key: WriterKey, frame: int, columns: Sequence[Column]) -> Shelf:
         """Where readings of this frame may lie; those of the same series in other frames are judged first."""
         own = self.shelves.get((*key, frame))
@@ -156,12 +185,19 @@ class Memory:
 
     def _keep(self, watch: Watch) -> Watch:
         self.watches[watch.rule.id, watch.series.series_id] = watch
-        if isinstance(watch.rule.detector, Absence):
+        if watch.rule.listening is not None:
             self.silences[watch.rule.id, watch.series.series_id] = watch
         if watch.rule.derive is not None:
             self.derived.setdefault(watch.rule.id, {})[watch.series.series_id] = watch
         if watch.rule.joint is not None:
             self.joints[watch.rule.id] = watch
+        if watch.rule.renew:
+            self.renewing.append(watch)
+            watch.waiting += self.tasks
+        self.announced = self.announced or watch.rule.boundary == "announced"
+        if watch.rule.needs:
+            self.guarded.append(watch)
+            self._beside.clear()
         self._wake(watch)
         return watch
 

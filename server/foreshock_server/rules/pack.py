@@ -10,7 +10,9 @@ from pydantic import Field, model_validator
 from foreshock_server.rules.applies import Intention, Profile, Runs
 from foreshock_server.rules.derived import AnyDerivation
 from foreshock_server.rules.detectors import Absence, AnyDetector, NonFinite, Threshold
+from foreshock_server.rules.guards import Need
 from foreshock_server.rules.joint import Joint
+from foreshock_server.rules.lapse import NoData
 from foreshock_server.rules.matching import ALL_RANKS, Match, SeriesLike, Strict, Text
 from foreshock_server.rules.reduction import Reduction
 from foreshock_server.rules.state import Policy, Severity
@@ -96,6 +98,24 @@ class Rule(Strict):
         description="of a vector (per head, per expert, …) the one number a step that is compared: min, max, mean, median, p10 "
         "or p90; default: the worst entry, or with `derive` the mean",
     )
+    needs: tuple[Need, ...] = Field(
+        (),
+        strict=False,
+        max_length=4,
+        description="companion series of the same place, and what they must be for a reading to count",
+    )
+    no_data: NoData | None = Field(
+        None,
+        description="what its alert does when the series comes no more while training goes on; default: it stays as it is",
+    )
+    boundary: Literal["announced", "detected"] | None = Field(
+        None,
+        description="its firing says that a new task begins, told by the run or found; where a run tells, what is found does not count",
+    )
+    renew: bool = Field(
+        False,
+        description="when a new task begins, its baseline becomes what was reached by then, where that asks for more",
+    )
     for_steps: Steps = 0
     min_samples: Annotated[int, Field(ge=1, le=100_000)] = 1
     warmup_steps: Steps = 0
@@ -142,8 +162,26 @@ class Rule(Strict):
         return self
 
     @model_validator(mode="after")
+    def _has_a_baseline(self) -> Rule:
+        if self.renew and not self.detector.renews:
+            raise ValueError(
+                "`renew` is about a baseline: write it with `relative_to_baseline: true`, or with `against: first`"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _every_reading_is_its_news(self) -> Rule:
+        if self.needs and isinstance(self.detector, (NonFinite, Absence)):
+            raise ValueError(
+                f"to a rule of kind `{self.detector.kind}` every reading is news, whatever it rests on: leave `needs` out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _silence_waits_by_itself(self) -> Rule:
         waits = self.for_steps or self.keep_firing_steps or self.cooldown_steps or self.min_samples > 1
+        if isinstance(self.detector, Absence) and self.no_data is not None:
+            raise ValueError("that nothing comes is what an absence rule is about: leave `no_data` out")
         if isinstance(self.detector, Absence) and (waits or self.reduce is not None):
             raise ValueError(
                 "an absence rule waits by its own `steps` and `seconds`: leave `for_steps`, `keep_firing_steps`, "
@@ -156,6 +194,16 @@ class Rule(Strict):
         if self.derive is not None and isinstance(self.detector, NonFinite | Absence):
             raise ValueError(
                 f"`derive` makes finite numbers of series that come; `{self.detector.kind}` is about single ones: leave `derive` out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_series_is_asked(self) -> Rule:
+        if (self.derive is not None or self.joint is not None) and (
+            self.needs or self.no_data is not None or self.boundary is not None or self.renew
+        ):
+            raise ValueError(
+                "`needs`, `no_data`, `boundary` and `renew` are about a single series; write them on rules without `derive` and `joint`"
             )
         return self
 
@@ -184,6 +232,13 @@ class Rule(Strict):
         if self.derive is not None and self.reduce is None:
             return "mean"
         return self.detector.worst if self.reduce is None else self.reduce
+
+    @cached_property
+    def listening(self) -> Absence | None:
+        """What asks whether its series comes at all; None: it does not matter."""
+        if isinstance(self.detector, Absence):
+            return self.detector
+        return None if self.no_data is None else self.no_data.listening
 
     @property
     def made(self) -> str | None:

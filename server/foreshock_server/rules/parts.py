@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from foreshock_server.rules.detectors import Absence
 from foreshock_server.rules.documents import instead
 from foreshock_server.rules.pack import Pack, Rule
 
@@ -35,5 +34,5 @@ def parts_among(rule: Rule, rules: Iterable[Rule]) -> list[list[Rule]]:
 
 
 def can_be_part(rule: Rule) -> bool:
-    """False for a joint rule, and for one about silence: what that says depends on a clock and not on readings."""
-    return rule.joint is None and not isinstance(rule.detector, Absence)
+    """False for a joint rule, and for one to which silence means something: what that says does not come with a reading."""
+    return rule.joint is None and rule.listening is None

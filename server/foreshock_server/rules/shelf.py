@@ -59,10 +59,13 @@ class Shelf:
         """True while readings of some column may lie here."""
         return not bool(self._awake.all())
 
-    def take(self, group: RowGroup) -> list[int]:
-        """The numbers of the columns whose readings of this group are to be judged now; their earlier ones have been."""
+    def take(self, group: RowGroup, *, whole: bool = False) -> list[int]:
+        """The numbers of the columns whose readings of this group are to be judged now; their earlier ones have been.
+
+        `whole`: all of them, as some of their readings do not count.
+        """
         values = group.values[:, self._positions]
-        if group.absent is not None and group.absent[:, self._positions].any():
+        if whole or (group.absent is not None and group.absent[:, self._positions].any()):
             self.wake()
             return list(range(len(self._columns)))
         finite = np.isfinite(values)
@@ -83,7 +86,10 @@ class Shelf:
 
     def judged(self, one: int, watch: Watch) -> None:
         """After the readings of such a column: may the next ones lie here?"""
-        quiet = watch.rule.detector.quiet(watch.memory) if watch.machine.state is State.OK else None
+        calm = watch.machine.state is State.OK and not watch.waiting
+        quiet = watch.rule.detector.quiet(watch.memory) if calm else None
+        if quiet is not None and quiet.is_beyond:
+            quiet = None
         self._awake[one] = quiet is None
         if quiet is None:
             return

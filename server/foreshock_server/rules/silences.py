@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from sqlalchemy.orm import Session
 
 from foreshock_server.models import Run
-from foreshock_server.rules.columns import Plan, Presence
+from foreshock_server.rules.columns import Plan, there
 from foreshock_server.rules.detectors import Absence
 from foreshock_server.rules.memory import AlertKey, Memory, WriterKey
 from foreshock_server.rules.watch import Change, Watch
 from foreshock_server.store.blocks import StoredBlock
-from foreshock_server.store.rows import RowGroup
 from foreshock_server.store.runs import RUNNING
 
 
@@ -32,7 +31,7 @@ def hear(
             watched = (one.rule.id, one.slot.series_id)
             if watched not in memory.silences:
                 memory.watch(session, one.rule, one.slot.series_id)
-            came.setdefault(watched, set()).update(_there(one, group))
+            came.setdefault(watched, set()).update(group.steps[there(one.slot, group)].tolist())
             ranks[one.rule.id] = one.rank
     if not ran:
         return
@@ -43,13 +42,28 @@ def hear(
     )  # one that was drawn, or rests in segments, has no other time
     for watched, watch, detector in _watches(memory):
         heard = came.get(watched, set())
-        if not heard and watch.memory.process != key:
+        if not heard and watch.heard.process != key:
             continue
-        now, verdicts = detector.hear(watch.memory, key, steps, heard, arrived)
-        if watch.told(
+        now, verdicts = detector.hear(watch.heard, key, steps, heard, arrived)
+        if watch.rule.detector is not detector:
+            if watch.lapses_at(now, verdicts):
+                memory.note(watch)
+            if watch.waiting:
+                memory.unshelve(watched)
+        elif watch.told(
             now, verdicts, order=(place, len(block.rows), ranks.get(watched[0], 0)), changes=changes
         ):
             memory.note(watch)
+
+
+def turn(memory: Memory, order: tuple[int, int], changes: list[Change]) -> None:
+    """After a block: what came in it behind the last reading of a series, such as that it fell silent."""
+    for watch in [*(watch for _, watch, _ in _watches(memory)), *memory.renewing]:
+        if watch.waiting:
+            memory.unshelve((watch.rule.id, watch.series.series_id))
+            watch.turn((*order, 0), changes)
+            memory.note(watch)
+    memory.tasks.clear()
 
 
 def look(memory: Memory, run: Run, now: float) -> list[Change]:
@@ -59,8 +73,8 @@ def look(memory: Memory, run: Run, now: float) -> list[Change]:
     if memory.ended:  # what has ended is not missed
         return changes
     for _, watch, detector in _watches(memory):
-        later, verdicts = detector.look(watch.memory, now)
-        if watch.told(later, verdicts, order=(0, 0, 0), changes=changes):
+        later, verdicts = detector.look(watch.heard, now)
+        if watch.rule.detector is detector and watch.told(later, verdicts, order=(0, 0, 0), changes=changes):
             memory.note(watch)
     return sorted(changes, key=lambda change: change.order)
 
@@ -69,19 +83,11 @@ def due(memory: Memory) -> float | None:
     """When the first of the run's series will be silent if nothing arrives; None: never."""
     if memory.ended or not memory.silences:
         return None
-    times = [detector.due(watch.memory) for _, watch, detector in _watches(memory)]
+    times = [detector.due(watch.heard) for _, watch, detector in _watches(memory)]
     return min((time for time in times if time is not None), default=None)
 
 
 def _watches(memory: Memory) -> Iterator[tuple[AlertKey, Watch, Absence]]:
     for watched, watch in memory.silences.items():
-        if isinstance(watch.rule.detector, Absence):
-            yield watched, watch, watch.rule.detector
-
-
-def _there(one: Presence, group: RowGroup) -> list[int]:
-    if group.absent is None:
-        return [int(step) for step in group.steps]
-    absent = one.slot.of(group.absent)
-    missing = absent.all(axis=1) if absent.ndim == 2 else absent
-    return [int(step) for step in group.steps[~missing]]
+        if watch.rule.listening is not None:
+            yield watched, watch, watch.rule.listening

@@ -52,6 +52,7 @@ class Reason(str, Enum):
     NOT_CLEAR = "firing: no breach, but not beyond the clear level either"
     CLEARING = "firing: clear, but not for keep_firing_steps yet"
     CLEARED = "clear for keep_firing_steps"
+    NO_DATA = "no reading for so many steps that nobody can tell any more"
 
 
 class Policy(NamedTuple):

@@ -10,16 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foreshock_server.models import Alert
-from foreshock_server.rules import joint, message
+from foreshock_server.rules import guards, joint, message
 from foreshock_server.rules.columns import Subject
 from foreshock_server.rules.detectors import Reading
 from foreshock_server.rules.detectors.absence import AbsenceMemory, Verdict
 from foreshock_server.rules.incidents import Leader
+from foreshock_server.rules.lapse import lapsed
 from foreshock_server.rules.pack import Rule
 from foreshock_server.rules.state import Kind, Machine, Reason, Severity, State, advance, pass_over
 
 _NO_NEWS = np.zeros(1)
+_NOTHING_HEARD = AbsenceMemory()
 _COUNTERS = ("samples", "breached", "critical", "cleared", "quiet")
+
+
+class NewTask(NamedTuple):
+    """A new task began, as is known from this step on."""
+
+    step: int
 
 
 class Change(NamedTuple):
@@ -49,6 +57,13 @@ class Watch:
     last: Reading | None = None  # of those that are not stored
     leader: Leader | None = None  # of the incident it belongs to while it fires
     attempt: int = 1  # of the last reading
+    gauges: tuple[guards.Gauge, ...] = ()  # of what its readings rest on, one for each need of the rule
+    sighted: bool = False  # it has had a reading
+    presence: AbsenceMemory = _NOTHING_HEARD  # of a rule that says what silence means to it
+    waiting: list[Verdict | NewTask] = field(
+        default_factory=list
+    )  # what comes between readings of the block in course
+    tasks: list[int] = field(default_factory=list)  # steps at which a new task began, of a rule that says so
     stored: bool = False  # there is a row
     seen: bool = False  # someone who looks at the run could see the difference from it
 
@@ -56,7 +71,12 @@ class Watch:
     def begin(cls, rule: Rule, series: Subject) -> Watch:
         """A rule that has not seen this series yet."""
         return cls(
-            rule, _shown(rule, series), Machine(), rule.detector.initial(), parts=_parts_in(rule, None)
+            rule,
+            _shown(rule, series),
+            Machine(),
+            rule.detector.initial(),
+            parts=_parts_in(rule, None),
+            gauges=tuple(guards.Gauge() for _ in rule.needs),
         )
 
     @classmethod
@@ -72,6 +92,11 @@ class Watch:
             _parts_in(rule, row.memory.get("parts", {})),
             leader=None if leader is None else Leader(*leader),
             attempt=row.attempt,
+            gauges=guards.load(rule.needs, row.memory.get("gauges", ())),
+            sighted=True,
+            presence=_NOTHING_HEARD
+            if rule.listening is None
+            else rule.listening.load(row.memory.get("heard", {})),
             stored=True,
         )
 
@@ -91,10 +116,13 @@ class Watch:
         `order`: the block, the row group, and the place of the rule among the others. `entries`: of a vector, which one each
         reading is of.
         """
+        if self.waiting:
+            return self._see_by_turns(steps, times, values, attempt, order, changes, entries)
         # Locals: this loop runs once per reading and rule.
         rule = self.rule
         detector, policy, machine, memory = rule.detector, rule.policy, self.machine, self.memory
         update, skips, warmup = detector.update, detector.skips, policy.warmup_steps
+        boundary = rule.boundary
         last: Reading | None = None
         what = values.tolist()
         count, row = len(what), 0
@@ -116,6 +144,8 @@ class Watch:
                     last = reading
                 if machine.state is not before.state or machine.severity is not before.severity:
                     self.seen = True
+                if (kind is Kind.FIRED and boundary) or (reading.breach and boundary == "announced"):
+                    self.tasks.append(step)
                 if kind is not None:
                     place = (order[0], order[1], row, self.series.series_id, order[2])
                     changes.append(self._change(place, kind, reason, reading, before, machine, times[row]))
@@ -126,6 +156,85 @@ class Watch:
         if last is not None:
             self.last = last
         return True
+
+    def _see_by_turns(
+        self,
+        steps: Sequence[int],
+        times: Sequence[float],
+        values: NDArray[np.floating[Any]],
+        attempt: int,
+        order: tuple[int, int, int],
+        changes: list[Change],
+        entries: Sequence[str | None] | None,
+    ) -> bool:
+        """The same where something comes between two of these readings."""
+        waiting, start = self.waiting, 0
+        ends = [
+            next((row for row, step in enumerate(steps) if _comes(one, step)), len(steps)) for one in waiting
+        ]
+        for one, end in zip(waiting, ends, strict=True):
+            if end == len(steps):
+                break
+            self.waiting = []
+            part = slice(start, end)
+            if end > start:
+                some = None if entries is None else entries[part]
+                self.see(
+                    steps[part],
+                    times[part],
+                    values[part],
+                    attempt=attempt,
+                    order=order,
+                    changes=changes,
+                    entries=some,
+                )
+            self.waiting, waiting, start = [one], waiting[1:], end
+            self.turn((order[0], order[1], 0), changes)
+        self.waiting = []
+        rest = slice(start, len(steps))
+        some = None if entries is None else entries[rest]
+        self.see(
+            steps[rest],
+            times[rest],
+            values[rest],
+            attempt=attempt,
+            order=order,
+            changes=changes,
+            entries=some,
+        )
+        self.waiting = waiting
+        return True
+
+    def lapses_at(self, presence: AbsenceMemory, verdicts: Sequence[Verdict]) -> bool:
+        """True when what was heard of its series, or not, is to be remembered; silences wait until the readings before them are judged."""
+        self.waiting = [one for one in verdicts if one.silent]
+        changed = presence != self.presence
+        self.presence = presence
+        return changed
+
+    def turn(self, order: tuple[int, int, int], changes: list[Change]) -> None:
+        """What waits has come: silences, and new tasks."""
+        policy = self.rule.no_data
+        waiting, self.waiting = self.waiting, []
+        for one in waiting:
+            if isinstance(one, NewTask):
+                self.memory = self.rule.detector.renewed(self.memory)
+                continue
+            if policy is None or policy.then == "keep":
+                continue
+            before = self.machine
+            self.machine, kind, reason = lapsed(before, policy.then, one.step, self.rule.policy)
+            if self.machine.state is not before.state:
+                self.seen = True
+                self.last = Reading(policy.then == "alert", note=policy.note(one.note))
+            if kind is not None and self.last is not None:
+                place = (order[0], order[1], order[2], self.series.series_id, 0)
+                changes.append(self._change(place, kind, reason, self.last, before, self.machine, one.at))
+
+    @property
+    def heard(self) -> AbsenceMemory:
+        """What is remembered of whether its series comes."""
+        return self.memory if isinstance(self.memory, AbsenceMemory) else self.presence
 
     def pass_over(
         self, steps: Sequence[int], times: Sequence[float], values: NDArray[np.floating[Any]], *, attempt: int
@@ -166,6 +275,30 @@ class Watch:
             self.attempt = memory.process[0]
         return True
 
+    def gauge(
+        self, number: int, steps: Sequence[int], values: NDArray[np.float64], came: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.bool_] | None, bool]:
+        """Rows with the companion of this need, where it came -> of each whether a reading at its step is held back (None: at no one),
+        and whether anything changed."""
+        need, before = self.rule.needs[number], self.gauges[number]
+        if need.changes_nothing(before, steps, values[came]):
+            return None, False
+        now, held = before, np.zeros(len(steps), np.bool_)
+        for row, step in enumerate(steps):
+            if came[row]:
+                now = need.after(now, step, float(values[row]))
+            held[row] = now.holds(step)
+        self.gauges = (*self.gauges[:number], now, *self.gauges[number + 1 :])
+        if now.is_short is not before.is_short and self.machine.episode:
+            self.seen = True
+        return held, now != before
+
+    @property
+    def undecided(self) -> str | None:
+        """Why readings do not count now; None: they do."""
+        said = [need.says(gauge) for need, gauge in zip(self.rule.needs, self.gauges, strict=True)]
+        return next((one for one in said if one is not None), None)
+
     @property
     def may_be_skipped(self) -> bool:
         """True when readings that are no news change nothing."""
@@ -186,6 +319,8 @@ class Watch:
         machine = self.machine
         if self.last is not None:
             self.reading, self.last = message.as_json(self.rule, self.series, self.last, machine), None
+        undecided = self.undecided
+        listening = None if self.rule.no_data is None else self.rule.no_data.listening
         return {
             "run_id": run_id,
             "rule": self.rule.id,
@@ -202,8 +337,10 @@ class Watch:
                 "detector": self.rule.detector.dump(self.memory),
                 "leader": None if self.leader is None else list(self.leader),
                 **self._kept_parts(),
+                **({"heard": listening.dump(self.presence)} if listening is not None else {}),
+                **({"gauges": guards.dump(self.rule.needs, self.gauges)} if self.gauges else {}),
             },
-            "reading": dict(self.reading),
+            "reading": {**self.reading, "undecided": undecided} if self.gauges else dict(self.reading),
         }
 
     def _kept_parts(self) -> dict[str, Any]:
@@ -245,6 +382,11 @@ def _shown(rule: Rule, series: Subject) -> Subject:
         return series
     place = "" if rule.derive.many else series.place
     return series._replace(unit=rule.derive.unit(series.unit), place=place)
+
+
+def _comes(one: Verdict | NewTask, step: int) -> bool:
+    """True when it came before the reading at this step: with a new task the step belongs to it, silence is what lay behind one."""
+    return step >= one.step if isinstance(one, NewTask) else step > one.step
 
 
 def machine_of(row: Alert) -> Machine:

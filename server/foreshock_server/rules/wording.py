@@ -13,7 +13,9 @@ from foreshock_server.rules.applies import Intention, Runs
 from foreshock_server.rules.derived import DERIVATIONS
 from foreshock_server.rules.detectors import KINDS
 from foreshock_server.rules.documents import instead
+from foreshock_server.rules.guards import Need
 from foreshock_server.rules.joint import Joint, Part
+from foreshock_server.rules.lapse import NoData
 from foreshock_server.rules.matching import Match
 from foreshock_server.rules.pack import Notify, Pack, Remedy, Rule, Runbook, Says
 
@@ -31,6 +33,8 @@ _PARTS: dict[str, type[BaseModel]] = {
     "try": Remedy,
     "says": Says,
     "notify": Notify,
+    "needs": Need,
+    "no_data": NoData,
     "rules": Rule,
 }
 _KINDS: dict[str, Mapping[str, type[BaseModel]]] = {"detector": KINDS, "derive": DERIVATIONS}

@@ -48,9 +48,12 @@ class _Written:
 
 
 class Recording:
-    """Of one run. `wanted`: the ids of the series; readings of others are not given."""
+    """Of one run. `wanted`: the ids of the series; readings of others are not given. `clocks`: the steps of frames without any of
+    them are, as somebody wants to know that the run went on without."""
 
-    def __init__(self, session: Session, run_id: str, wanted: Collection[int]) -> None:
+    def __init__(
+        self, session: Session, run_id: str, wanted: Collection[int], *, clocks: bool = False
+    ) -> None:
         self._run_id = run_id
         chosen = set(wanted)
         query = select(Writer).where(Writer.run_id == run_id)
@@ -61,7 +64,7 @@ class Recording:
                 number: [slot for slot in slots(frame) if slot.series_id in chosen]
                 for number, frame in frames(session, run_id, *key).items()
             }
-            kept = {number: some for number, some in found.items() if some}
+            kept = {number: some for number, some in found.items() if some or clocks}
             narrow = {number: _narrow(some) for number, some in kept.items()}
             self._writers[key] = _Written(row.acked_seq, row.sealed_seq, kept, narrow)
 
@@ -152,7 +155,7 @@ def _matrix(
         )
         found.update((number, data) for number, data in session.execute(query))
     values: NDArray[np.floating[Any]] | None = None
-    absent = np.ones((rows, narrow[-1].columns.stop), np.bool_)
+    absent = np.ones((rows, narrow[-1].columns.stop if narrow else 0), np.bool_)
     for slot in narrow:
         if slot.series_id not in found:
             continue
@@ -248,7 +251,9 @@ def _narrowed(one: _Written, groups: Iterable[RowGroup]) -> list[RowGroup]:
         places = one.slots.get(group.frame)
         if places is None:
             continue
-        columns = np.concatenate([np.arange(slot.columns.start, slot.columns.stop) for slot in places])
+        columns = np.concatenate(
+            [np.empty(0, np.intp), *(np.arange(slot.columns.start, slot.columns.stop) for slot in places)]
+        )
         absent = None if group.absent is None else group.absent[:, columns]
         found.append(RowGroup(group.frame, group.steps, group.times, group.values[:, columns], absent))
     return found

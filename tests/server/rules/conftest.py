@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
+from foreshock.measure.statistics import STATISTICS
 from foreshock_server.bus import LocalBus
 from foreshock_server.db import Database
 from foreshock_server.models import Alert, Delivery, Run, Transition, Writer
@@ -149,7 +150,12 @@ class Stored:
 
 
 def named(key: str) -> NewSeries:
-    """`statistic@place` as a series."""
+    """`statistic@place` as a series, or `statistic{label=value,…}` in the family that the catalogue says."""
+    if "{" in key:
+        statistic, _, rest = key.removesuffix("}").partition("{")
+        labels = dict(pair.split("=", 1) for pair in rest.split(",") if pair)
+        family = STATISTICS[statistic].family
+        return NewSeries(key, statistic, family, labels.get("place", ""), labels, "", "f64")
     statistic, _, place = key.partition("@")
     labels = {"place": place} if place else {}
     return NewSeries(key, statistic, "training", place, labels, "nat", "f64")

@@ -82,7 +82,7 @@ def test_every_built_in_rule_has_a_runbook_with_sources_and_can_be_reached(built
         (Series("policy_entropy_p50", "policy entropy"), {"non-finite"}),
         (
             Series("effective_rank", "representation", "layers.3", {"centered": "true", "place": "layers.3"}),
-            {"representation-rank-collapse", "non-finite"},
+            {"representation-rank-collapse", "representation-one-direction", "non-finite"},
         ),
         (Series("effective_rank", "representation", "layers.3", {"centered": "false"}), {"non-finite"}),
         # the residual stream of a healthy transformer has a high mean cosine: no rule may be about it
@@ -93,14 +93,20 @@ def test_every_built_in_rule_has_a_runbook_with_sources_and_can_be_reached(built
         (Series("zero_variance_groups", "RL signal"), {"zero-variance-groups", "non-finite"}),
         (Series("zero_variance_all_low", "RL signal"), {"no-reward-signal", "non-finite"}),
         (Series("zero_variance_all_high", "RL signal"), {"non-finite"}),
-        (Series("loss", "training"), {"non-finite-loss", "loss-spike"}),
+        (Series("loss", "training"), {"non-finite-loss", "loss-spike", "task-boundary"}),
         (Series("train/policy_loss", "training"), {"non-finite-loss"}),
         (Series("reward", "training"), {"non-finite"}),
         (Series("nonfinite_count", "numerics", "l", {"tensor": "weight"}), {"non-finite-weights"}),
         (Series("nonfinite_count", "numerics", "l", {"tensor": "gradient"}), {"non-finite-gradients"}),
         (Series("nonfinite_count", "numerics", "l", {"tensor": "activation"}), {"non-finite-activations"}),
-        (Series("gradient_norm", "optimiser"), {"gradient-explosion", "gradient-vanishing", "non-finite"}),
-        (Series("gradient_norm", "optimiser", "layers.1"), {"gradient-vanishing", "non-finite"}),
+        (
+            Series("gradient_norm", "optimiser"),
+            {"gradient-explosion", "gradient-vanishing", "statistics-silent", "non-finite"},
+        ),
+        (
+            Series("gradient_norm", "optimiser", "layers.1"),
+            {"gradient-vanishing", "statistics-silent", "non-finite"},
+        ),
         (Series("gradient_norm"), {"non-finite"}),  # logged by the loop
         (Series("foreshock_budget_used", "monitor"), {"monitor-over-budget", "non-finite"}),
         (Series("foreshock_overhead", "monitor"), {"non-finite"}),
@@ -203,7 +209,7 @@ def test_a_folder_that_is_not_there_is_said(tmp_path):
         (
             "kind: threshold",
             "kind: treshold",
-            "`detector.kind` must be one of: threshold, band, drop, rise, forecast-drop, slope, spike, plateau, absence, non-finite.",
+            "`detector.kind` must be one of: threshold, band, drop, rise, forecast-drop, slope, spike, plateau, change, absence, non-finite.",
         ),
         (
             "severity: warning",

@@ -169,6 +169,12 @@ def test_it_changes_nothing(data: st.DataObject) -> None:
     both(rules, groups, clears)
 
 
+def test_half_of_an_even_window_beyond_the_line_is_not_put_aside() -> None:
+    """The mean of the two in the middle lies inside until a reading comes that is no worse than the line, and moves it outside."""
+    values = np.array([[0.8], [2.1], [0.1], [1.6], [1.2], [1.2]]) * np.ones((1, COLUMNS))
+    both([rule(0, DETECTORS["above, even"])], grouped(values, [1] * len(values), 0), set())
+
+
 @pytest.mark.parametrize("name", ["forecast", "below", "relative", "one reading", "above, even"])
 def test_a_healthy_series_is_put_aside(name: str) -> None:
     values = 1 + 0.05 * np.random.default_rng(0).standard_normal((400, COLUMNS))

@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from foreshock_server.rules.detectors.absence import Absence
 from foreshock_server.rules.detectors.band import Band
+from foreshock_server.rules.detectors.change import Changed
 from foreshock_server.rules.detectors.forecast_drop import ForecastDrop
 from foreshock_server.rules.detectors.non_finite import NonFinite
 from foreshock_server.rules.detectors.plateau import Plateau
@@ -16,7 +17,7 @@ from foreshock_server.rules.detectors.spike import Spike
 from foreshock_server.rules.detectors.threshold import Threshold
 
 AnyDetector = Annotated[
-    Threshold | Band | Shift | ForecastDrop | Slope | Spike | Plateau | Absence | NonFinite,
+    Threshold | Band | Shift | ForecastDrop | Slope | Spike | Plateau | Changed | Absence | NonFinite,
     Field(discriminator="kind"),
 ]
 KINDS: dict[str, type[BaseModel]] = {  # by what packs write as `kind`
@@ -28,6 +29,7 @@ KINDS: dict[str, type[BaseModel]] = {  # by what packs write as `kind`
     "slope": Slope,
     "spike": Spike,
     "plateau": Plateau,
+    "change": Changed,
     "absence": Absence,
     "non-finite": NonFinite,
 }
@@ -38,6 +40,7 @@ __all__ = [
     "AnyDetector",
     "Band",
     "Baseline",
+    "Changed",
     "Detector",
     "Forecast",
     "ForecastDrop",

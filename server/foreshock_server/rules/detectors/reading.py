@@ -45,6 +45,9 @@ class Reading(NamedTuple):
     )
 
 
+RECENT = 3  # readings that tell what was reached when a new task begins
+
+
 class Quiet(NamedTuple):
     """Readings from `low` to `high` change nothing that is seen while, with them, at most `most` of the last `window` lie outside."""
 
@@ -53,6 +56,11 @@ class Quiet(NamedTuple):
     window: int
     most: int
     recent: tuple[float, ...]  # the last of them until now, at most a window
+
+    @property
+    def is_beyond(self) -> bool:
+        """True when too many lie outside as it is: the mean of two middle ones may lie inside all the same."""
+        return sum(not self.low <= one <= self.high for one in self.recent) > self.most
 
     @classmethod
     def under_median(cls, low: float, high: float, recent: tuple[float, ...]) -> Quiet:
@@ -85,12 +93,30 @@ class Baseline(NamedTuple):
             middle if math.isfinite(middle) else median_low(gathered)
         )  # the mean of two may overflow
 
+    def renewed(self, recent: Sequence[float], way: int) -> Baseline:
+        """What was reached by now, the median of the last readings, where that asks for more: higher (way 1), or lower (-1)."""
+        if not recent:
+            return self
+        reached = middle_of(recent[-RECENT:])
+        if not math.isfinite(reached) or (self.value is not None and way * (reached - self.value) <= 0):
+            return self
+        return Baseline(reached)
+
 
 M = TypeVar("M")
 
 
 class Patient:
     """A detector that has a verdict on every reading, or says below which ones it needs none."""
+
+    @property
+    def renews(self) -> bool:
+        """True where it measures from a baseline that a new task may renew."""
+        return False
+
+    def renewed(self, memory: Any) -> Any:
+        """It measures from nothing that a new task renews."""
+        return memory
 
     def quiet(self, memory: Any) -> Quiet | None:
         """Each reading may bring a breach."""
@@ -142,6 +168,9 @@ class Detector(Protocol[M]):
         self, memory: M, steps: Sequence[int], values: NDArray[np.float64]
     ) -> tuple[M, Sequence[bool]]:
         """The memory after such readings, and of each whether it was clear: what `update` would have said one by one."""
+
+    def renewed(self, memory: M) -> M:
+        """The memory when a new task begins: measured from what was reached by then, where that asks for more."""
 
     def dump(self, memory: M) -> dict[str, Any]:
         """The memory as JSON: lists and finite numbers."""

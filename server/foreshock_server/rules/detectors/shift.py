@@ -171,6 +171,15 @@ class Shift(EveryReading):
             now = now._replace(best=best, seen=min(memory.seen + 1, self.baseline_records))
         return now, self._said(value, level, self._against(now))
 
+    @property
+    def renews(self) -> bool:
+        """True where it measures from what the run began with: the best level renews itself."""
+        return self.against == "first"
+
+    def renewed(self, memory: ShiftMemory) -> ShiftMemory:
+        """Measured from what was reached; its scatter is that of the beginning."""
+        return memory._replace(baseline=memory.baseline.renewed(memory.recent, int(-self._sign)))
+
     def _against(self, memory: ShiftMemory) -> float | None:
         """What the level is compared with; None while there is nothing, or nothing that can be trusted."""
         if self.against == "best":

@@ -77,6 +77,16 @@ class Threshold(Lines):
             clear,
         )
 
+    @property
+    def renews(self) -> bool:
+        """True where its lines are multiples of a baseline."""
+        return self.relative_to_baseline
+
+    def renewed(self, memory: LevelMemory) -> LevelMemory:
+        """Measured from what was reached: of what must not fall the highest, of what must not rise the lowest."""
+        way = 1 if self.below is not None else -1
+        return memory._replace(baseline=memory.baseline.renewed(memory.recent, way))
+
     def quiet(self, memory: LevelMemory) -> Quiet | None:
         """Those on the good side of the first line."""
         factor = memory.baseline.value if self.relative_to_baseline else 1.0

@@ -75,10 +75,15 @@ def replay(
     `meanwhile` is called now and then, and may end it by raising.
     """
     known = subjects(session, run_id)
-    wanted = {number for number, one in known.items() if rules.matching(one) or rules.comparing(one)}
+    wanted = {
+        number
+        for number, one in known.items()
+        if rules.matching(one) or rules.comparing(one) or one.statistic in rules.companions
+    }
     if not wanted:
         return
-    recording = Recording(session, run_id, wanted)
+    asked = [rule.listening for rule in rules.rules if rule.listening is not None]
+    recording = Recording(session, run_id, wanted, clocks=any(one.steps is not None for one in asked))
     judge = Judge(rules, recording)
     memory = Memory(run_id, {})
     for key, acked in recording.reach.items():

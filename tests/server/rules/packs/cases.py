@@ -45,6 +45,7 @@ CASES: dict[str, Case] = {
     "thought-collapse": Case(0.5, 0.01, C, None, 10),
     # representation
     "representation-rank-collapse": Case(60.0, 3.0, C, None, 10),
+    "representation-one-direction": Case(60.0, 1.05, W, W, 10),
     "constant-embeddings": Case(0.97, 0.02, C, C),
     "embeddings-in-one-direction": Case(0.05, 0.999, C, C),
     "features-in-one-direction": Case(-2.5, -0.01, W, W),
@@ -65,6 +66,7 @@ CASES: dict[str, Case] = {
     "attention-logit-growth": Case(12.0, 900.0, C, None, 50),
     # output logits
     "predictions-ignore-input": Case(1.6, 0.01, C, None, 10),
+    "predictions-without-input": Case(1.6, 0.001, W, W, 10),
     "output-logits-drift": Case(90.0, 8000.0, W, W, 10),
     "policy-logits-drift": Case(15.0, 120.0, W, W),
     "output-logits-huge": Case(25.0, 900.0, W, W, 10),
@@ -85,6 +87,7 @@ CASES: dict[str, Case] = {
     "latent-uninformative": Case(5.0, 0.01, C, C),
     # diversity
     "mode-collapse": Case(120.0, 4.0, C, None, 10),
+    "samples-all-alike": Case(120.0, 1.05, W, W, 10),
     "coverage-lost": Case(0.9, 0.03, C, None, 10),
     "samples-repeat": Case(0.01, 0.98, C, C, 10),
     "samples-far-from-real": Case(0.9, 0.05, W, W, 10),
@@ -135,10 +138,14 @@ CASES: dict[str, Case] = {
     "one-class-collapse": Case(8.0, 1.05, C, None),
     "one-class-share": Case(0.15, 0.995, W, W),
     # forgetting
+    "task-begins": Case(1.0, 2.0, None, None, sharp=True, passing=True),
+    "task-boundary": Case(0.3, 2.0, None, None, sharp=True, passing=True),
     "forgetting": Case(0.85, 0.1, C, None, 100),
     "stability-gap": Case(0.85, 0.3, W, None, 100, sharp=True),
     "representation-drift": Case(0.2, 5.0, W, W, 50),
     "representation-dissimilar": Case(0.9, 0.1, W, W, 50),
+    # operations; rules about silence have drawn tests alone
+    "monitor-threads-busy": Case(5.0, 150.0, W, W),
     # monitor
     "monitor-over-budget": Case(60.0, 700.0, C, C),
     "monitor-loses-readings": Case(0.0, 20.0, W, W, sharp=True),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+
 import numpy as np
 import pytest
 from tests.server.rules.packs.cases import CASES
@@ -9,14 +11,29 @@ from tests.server.rules.packs.runs import NOISE, falls_ill, judge, recovers, wai
 from tests.server.rules.packs.runs import jitter as steady
 
 from foreshock_server.rules.load import RuleSet
+from foreshock_server.rules.trial.cases import parse_cases
+from foreshock_server.rules.trial.drawn import run
 from foreshock_server.settings import Settings
 
 BUILT_IN = RuleSet.load(Settings())
-RULES = pytest.mark.parametrize("rule", BUILT_IN.rules, ids=lambda rule: rule.id)
+READING = [rule for rule in BUILT_IN.rules if rule.detector.kind != "absence"]
+RULES = pytest.mark.parametrize("rule", READING, ids=lambda rule: rule.id)
 
 
 def test_every_rule_is_drawn_and_nothing_else_is():
-    assert set(CASES) == {rule.id for rule in BUILT_IN.rules}
+    assert set(CASES) == {rule.id for rule in READING}
+
+
+def test_a_rule_about_silence_is_drawn_as_it_falls_silent_as_it_goes_on_and_as_it_begins():
+    text = (
+        files("foreshock_server").joinpath("rules", "builtin", "tests", "operations.yaml").read_text("utf-8")
+    )
+    cases = parse_cases(text, "operations.yaml").tests
+    for rule in BUILT_IN.rules:
+        if rule.detector.kind == "absence":
+            own = [case for case in cases if case.rule == rule.id]
+            assert [case.fires == "never" for case in own] == [False, True, False]
+    assert [(case.name, problem) for case in cases for problem in run(case, BUILT_IN)] == []
 
 
 @RULES

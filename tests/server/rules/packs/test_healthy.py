@@ -15,11 +15,14 @@ from foreshock_server.settings import Settings
 RECORDS, RUNS = 1500, 12
 BUILT_IN = RuleSet.load(Settings())
 # Of a loss a dip is progress, and what comes after it is not; of what was learnt before a lasting loss is the illness itself.
-OTHERWISE = {"overfitting", "forgetting", "stability-gap"}
+# The number of a task has no shape.
+OTHERWISE = {"overfitting", "forgetting", "stability-gap", "task-begins"}
 STATISTICAL = [
     rule
     for rule in BUILT_IN.rules
-    if rule.detector.kind != "non-finite" and rule.family != "monitor" and rule.id not in OTHERWISE
+    if rule.detector.kind not in {"non-finite", "absence"}
+    and rule.family != "monitor"
+    and rule.id not in OTHERWISE
 ]
 
 

@@ -21,6 +21,16 @@ def test_each_way_to_match_finds_a_series(rule):
         assert any(match.fits(one) for one in series), f"{match} finds nothing"
 
 
+@RULES
+@pytest.mark.slow
+def test_what_a_reading_must_rest_on_comes_beside_it(rule):
+    series = written()
+    for need in rule.needs:
+        watched = [one for one in series if rule.watches(one)]
+        lonely = [one.key for one in watched if not any(need.fits(other, one) for other in series)]
+        assert lonely == []
+
+
 @pytest.mark.slow
 def test_every_family_of_statistics_that_can_collapse_has_rules():
     families = {one.family for one in written() if one.family != "training"}

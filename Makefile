@@ -45,8 +45,9 @@ check: $(VENV)/.dev ## format, lint, types, layers, and the page's types where N
 		npx --yes -p typescript@5.9.3 tsc -p web && node --test web/test/; \
 	else echo "Node is not there: the page's types were not checked"; fi
 
-reference: $(VENV)/.dev ## write what the server explains each statistic from, out of the catalogue
+reference: $(VENV)/.dev ## write what the server explains each statistic from, out of the catalogue, and the table of the built-in rules
 	$(BIN)/python -m foreshock.measure.statistics.reference server/foreshock_server/reference/statistics.json
+	$(BIN)/python -m foreshock_server.rules.description
 
 format: $(VENV)/.dev ## let ruff rewrite what it can
 	$(BIN)/ruff format .

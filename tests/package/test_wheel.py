@@ -67,7 +67,8 @@ def test_the_wheel_holds_the_page_the_revisions_and_the_rules(wheel: Path) -> No
     ):
         assert part in names
     assert any(re.match(r"foreshock_migrations/versions/.+\.py", name) for name in names)
-    assert any(re.match(r"foreshock_server/rules/builtin/.+\.yaml", name) for name in names)
+    assert any(re.match(r"foreshock_server/rules/builtin/[^/]+\.yaml", name) for name in names)
+    assert any(re.match(r"foreshock_server/rules/builtin/tests/.+\.yaml", name) for name in names)
     assert not [name for name in names if name.startswith(("tests/", "test/")) or "node_modules" in name]
 
 

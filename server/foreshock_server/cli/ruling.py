@@ -12,11 +12,13 @@ from typing import Any
 from foreshock_server.cli.common import Refused, bring_up_to_date, sentences, settings_from
 from foreshock_server.db import Database
 from foreshock_server.rules.check import check
+from foreshock_server.rules.description import listed
 from foreshock_server.rules.load import RuleSet, example_packs
 from foreshock_server.rules.trial.asking import only
 from foreshock_server.rules.trial.backtest import Asked, backtest
-from foreshock_server.rules.trial.files import named_rules, run_files
+from foreshock_server.rules.trial.files import named_rules, run_builtin, run_files
 from foreshock_server.rules.trial.suggest import suggest
+from foreshock_server.settings import Settings
 
 
 def rules(argv: Sequence[str]) -> int:
@@ -35,8 +37,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     checking.set_defaults(act=lambda arguments: _said(*check(arguments.paths)))
     testing = words.add_parser("test", help="run rules on drawn series and compare with what is expected")
-    testing.add_argument("paths", nargs="+", type=Path, help="YAML files of tests, or folders of them")
-    testing.set_defaults(act=lambda arguments: _said(*run_files(arguments.paths)))
+    testing.add_argument("paths", nargs="*", type=Path, help="YAML files of tests, or folders of them")
+    testing.add_argument("--builtin", action="store_true", help="the tests that ship with the built-in packs")
+    testing.set_defaults(act=_test)
+    listing = words.add_parser(
+        "list", help="the rules in force: what each watches, its level, what that rests on, and from when on"
+    )
+    listing.add_argument(
+        "--pack", help="a YAML file or the name of a built-in pack; none: the rules in force"
+    )
+    listing.set_defaults(act=_list)
     showing = words.add_parser("example", help="print a pack that ships but is not in force, to be copied")
     showing.add_argument("name", choices=sorted(example_packs()))
     showing.set_defaults(act=lambda arguments: _said([example_packs()[arguments.name].rstrip()], True))
@@ -69,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     suggesting = words.add_parser(
         "suggest", parents=[where], help="the threshold that keeps a rate of false alarms, from healthy runs"
     )
-    suggesting.add_argument("rule", help="a rule with the detector threshold or slope")
+    suggesting.add_argument("rule", help="a rule whose detector has one number that says how bad is bad")
     suggesting.add_argument("--pack", help="as for backtest")
     suggesting.add_argument(
         "--healthy", type=_names, required=True, help="healthy runs, by id or name: C,D,…"
@@ -88,6 +98,20 @@ def _said(lines: Sequence[str], good: bool) -> int:
     for line in lines:
         print(line)
     return 0 if good else 1
+
+
+def _test(arguments: argparse.Namespace) -> int:
+    with sentences():
+        if bool(arguments.paths) == arguments.builtin:
+            raise Refused("Name files of tests, or write --builtin for those that ship.")
+        return _said(*(run_builtin() if arguments.builtin else run_files(arguments.paths)))
+    return 1
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    with sentences():
+        return _said(listed(_rules_of(arguments.pack, settings_from()).rules), True)
+    return 1
 
 
 def _names(text: str) -> list[str]:
@@ -132,13 +156,18 @@ def _suggest(arguments: argparse.Namespace) -> int:
 def _at_work(arguments: argparse.Namespace) -> Iterator[tuple[Database, RuleSet]]:
     """The database, and the rules of the pack or those in force."""
     settings = settings_from(data_dir=arguments.data_dir)
-    rule_set = RuleSet.load(settings) if arguments.pack is None else named_rules(arguments.pack, Path())
+    rule_set = _rules_of(arguments.pack, settings)
     database = Database(settings.url)
     try:
         bring_up_to_date(database)
         yield database, rule_set
     finally:
         database.close()
+
+
+def _rules_of(pack: str | None, settings: Settings) -> RuleSet:
+    """Those of a pack, or those in force."""
+    return RuleSet.load(settings) if pack is None else named_rules(pack, Path())
 
 
 def _outcomes(given: Sequence[str], runs: Sequence[str]) -> dict[str, int]:

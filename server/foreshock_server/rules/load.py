@@ -130,6 +130,11 @@ def builtin_packs() -> list[tuple[str, str]]:
     return _shipped("builtin")
 
 
+def builtin_tests() -> list[tuple[str, str]]:
+    """(name, text) of the drawn tests of each of them, which ship beside it."""
+    return _shipped("builtin/tests")
+
+
 def example_packs() -> dict[str, str]:
     """The texts, by name, of packs that ship in the package for people to copy; none of them is in force."""
     return {name.removesuffix(".yaml"): text for name, text in _shipped("examples")}

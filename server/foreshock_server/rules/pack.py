@@ -18,6 +18,7 @@ from foreshock_server.rules.reduction import Reduction
 from foreshock_server.rules.state import Policy, Severity
 
 Steps = Annotated[int, Field(ge=0, le=10**9)]
+Basis = Literal["definition", "paper", "measurement", "heuristic"]
 
 
 class Remedy(Strict):
@@ -123,6 +124,11 @@ class Rule(Strict):
     cooldown_steps: Steps = 0
     notify: Notify = Field(default_factory=lambda: Notify.model_validate({}))
     runbook: Runbook = Field(description="`meaning`, `check` and `try`")
+    basis: Basis = Field(
+        "heuristic",
+        description="what its levels rest on. definition: on what the number is, one is enough; paper: the source gives them; "
+        "measurement: they were measured on runs or on series made like them; heuristic: on judgement",
+    )
     source: Text = Field(description="where the statistic and the levels come from")
 
     @model_validator(mode="before")

@@ -12,6 +12,7 @@ import {FAMILIES} from "./order.js";
 /** @typedef {import("./app.js").Context} Context */
 
 const WAITS = /** @type {const} */ (["for_steps", "min_samples", "warmup_steps", "keep_firing_steps", "cooldown_steps"]);
+const RESTS_ON = {definition: "what the number is", paper: "a paper", measurement: "measurements", heuristic: "judgement"};
 
 /**
  * @param {HTMLElement} root
@@ -43,7 +44,7 @@ function card(rule) {
     ),
     runbook(rule.runbook),
     h("div", null, h("h4", null, "Numbers"), h("dl", {class: "facts"}, Object.entries({...rule.detector, ...waits(rule)}).filter(([, value]) => value !== null && value !== undefined).map(fact))),
-    h("p", {class: "source"}, rule.source),
+    h("p", {class: "source"}, `Its levels rest on ${RESTS_ON[rule.basis]}. ${rule.source}`),
     h("p", {class: "source"}, rule.origin === "built-in" ? "Comes with Foreshock." : `From ${rule.origin}.`),
   );
 }

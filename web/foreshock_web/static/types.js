@@ -68,6 +68,6 @@
 /** @typedef {{counts: {waiting: number, delivered: number, failed: number, tries: number}, deliveries: {channel: {id: string, name: string} | null, state: string, error: string | null}[]}} Deliveries */
 
 /** @typedef {{statistic: string, family: string, place: string, labels: Record<string, string>}} Match */
-/** @typedef {{id: string, title: string, family: string, severity: string, matches: Match[], detector: {kind: string} & Record<string, unknown>, for_steps: number, min_samples: number, warmup_steps: number, keep_firing_steps: number, cooldown_steps: number, runbook: Runbook, source: string, origin: string}} Rule */
+/** @typedef {{id: string, title: string, family: string, severity: string, matches: Match[], detector: {kind: string} & Record<string, unknown>, for_steps: number, min_samples: number, warmup_steps: number, keep_firing_steps: number, cooldown_steps: number, runbook: Runbook, basis: "definition" | "paper" | "measurement" | "heuristic", source: string, origin: string}} Rule */
 
 export {};

@@ -81,7 +81,9 @@ class Wanted(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    rule: RuleId = Field(description="id of a rule with the detector `threshold` or `slope`")
+    rule: RuleId = Field(
+        description="id of a rule whose detector has one number that says how bad is bad: all kinds but `absence` and `non-finite`"
+    )
     pack: Annotated[str, Field(max_length=LONGEST_PACK)] | None = Field(
         None, description="YAML of the rule pack that it is in; left out: the rules in force"
     )

@@ -2,31 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from foreshock_server.rules.documents import BadRules
-from foreshock_server.rules.load import RuleSet, builtin_packs, parse_pack, with_builtin_parts
-from foreshock_server.rules.trial.cases import parse_cases
+from foreshock_server.rules.load import (
+    RuleSet,
+    builtin_packs,
+    builtin_tests,
+    parse_pack,
+    with_builtin_parts,
+)
+from foreshock_server.rules.trial.cases import Cases, parse_cases
 from foreshock_server.rules.trial.drawn import run
+
+Given = tuple[
+    str, Callable[[], str], Path
+]  # a name, what reads its text, and the folder that its `pack` may lie in
 
 
 def run_files(paths: Sequence[Path]) -> tuple[list[str], bool]:
     """A line per test, more for each that failed, and True when none did. A folder stands for its *.yaml and *.yml."""
+    return _run((str(path), partial(_text, path), path.parent) for path in _files(paths))
+
+
+def run_builtin() -> tuple[list[str], bool]:
+    """The same of the tests that ship with the built-in packs."""
+    return _run((f"built-in {name}", partial(str, text), Path()) for name, text in builtin_tests())
+
+
+def builtin_cases() -> Iterator[tuple[Cases, RuleSet]]:
+    """The tests that ship, with the rules of their pack."""
+    for name, text in builtin_tests():
+        cases = parse_cases(text, name)
+        yield cases, named_rules(cases.pack, Path())
+
+
+def _run(files: Iterable[Given]) -> tuple[list[str], bool]:
     lines: list[str] = []
     passed = failed = 0
     broken = False
-    for path in _files(paths):
+    for name, read, folder in files:
         try:
-            cases = parse_cases(_text(path), str(path))
-            rules = named_rules(cases.pack, path.parent)
+            cases = parse_cases(read(), name)
+            rules = named_rules(cases.pack, folder)
         except BadRules as bad:
             lines += bad.problems
             broken = True
             continue
         for case in cases.tests:
             problems = run(case, rules)
-            lines.append(f"{'FAIL' if problems else 'ok  '} {path}: {case.name} ({case.rule})")
+            lines.append(f"{'FAIL' if problems else 'ok  '} {name}: {case.name} ({case.rule})")
             lines += [f"       {problem}" for problem in problems]
             failed += bool(problems)
             passed += not problems

@@ -17,26 +17,16 @@ from typing import Any
 
 from foreshock_server.db import Database
 from foreshock_server.errors import Invalid
-from foreshock_server.rules.detectors import Slope, Threshold
 from foreshock_server.rules.load import RuleSet
 from foreshock_server.rules.pack import Rule
 from foreshock_server.rules.trial.asking import Bounds, find_run
+from foreshock_server.rules.trial.knobs import KINDS, Knob, knob_of
 from foreshock_server.rules.trial.replay import look, replay
 
 DIGITS = 3  # of the threshold that is suggested, rounded to its quiet side
 PRECISE = 1e-3  # of the threshold: nearer it is not looked for
 SURE = 0.95
-_ENDLESS = 1e30  # a threshold on the near side of everything
 _MOST_DOUBLINGS = 100
-
-
-@dataclass(frozen=True)
-class _Knob:
-    """The number that is turned."""
-
-    name: str  # as packs write it
-    value: float  # as the rule has it
-    quiet: int  # +1: a higher one fires less, -1: a lower one
 
 
 @dataclass
@@ -85,25 +75,36 @@ def suggest(
     }
     if allowed < 1:
         return {**found, "refused": _too_few(rate, count, len(unjudged))}
+    if knob.beside is not None and not trying.is_quiet(runs, allowed, knob.quietest):
+        return {
+            **found,
+            "refused": f"{knob.beside} fires in too many of these {count} runs by itself: change that first.",
+        }
     now = sum(trying.fires(one, knob.value) for one in runs)
-    value = trying.search(runs, allowed)
+    value = _allowed(knob, trying.search(runs, allowed))
+    if value is None:
+        return {
+            **found,
+            "refused": f"No `{knob.name}` that a pack may write is quiet enough in these {count} runs.",
+        }
     firing = [one for one in runs if trying.fires(one, value)]
     return {
         **found,
         "threshold": value,
+        "levels": knob.levels(value),  # what to write: the threshold, and what goes with it
         "fires_now_in": now,
         "fires_in": [one.run for one in firing],
         "promised_rate": allowed
         / (count + 1),  # of the next run like these, on average over such sets of runs
         "rate_at_most": _upper(allowed, count),  # with these very runs, in 95 of 100 such sets
-        "says": _says(rule, knob, value, allowed, count, len(firing), now),
+        "says": _says(knob, value, allowed, count, len(firing), now),
     }
 
 
 class _Trying:
     """The rule with one threshold after another."""
 
-    def __init__(self, database: Database, rule: Rule, knob: _Knob, bounds: Bounds) -> None:
+    def __init__(self, database: Database, rule: Rule, knob: Knob, bounds: Bounds) -> None:
         self._database, self._rule, self._knob, self._bounds = database, rule, knob, bounds
 
     def gather(self, wanted: Sequence[str], project: str | None) -> tuple[list[_Healthy], list[str]]:
@@ -117,7 +118,7 @@ class _Trying:
             if run.id in unjudged or any(run.id == one.run for one in runs):
                 raise Invalid(f"The run {name!r} is named twice; name each once.", field="healthy")
             one = _Healthy(run.id, run.name, looked.steps[self._rule.id], looked.readings[self._rule.id])
-            if one.readings and self.fires(one, -self._knob.quiet * _ENDLESS):
+            if one.readings and self.fires(one, self._knob.loudest):
                 runs.append(one)
             else:
                 unjudged.append(run.id)
@@ -131,7 +132,8 @@ class _Trying:
         if one.silent is not None and sign * value >= sign * one.silent:
             return False
         self._bounds.spend(one.readings)
-        rules = RuleSet((_turned(self._rule, self._knob, value),), {self._rule.id: ""})
+        detector = self._knob.turned(self._rule.detector, value)
+        rules = RuleSet((self._rule.model_copy(update={"detector": detector}),), {self._rule.id: ""})
         with self._database.reading() as session:
             said = next(iter(replay(session, one.run, rules, self._bounds.check)), None)
         if said is None:
@@ -140,21 +142,31 @@ class _Trying:
             one.fires = value
         return said is not None
 
+    def is_quiet(self, runs: Sequence[_Healthy], allowed: int, value: float) -> bool:
+        """True when fewer than `allowed` of them fire."""
+        return sum(self.fires(one, value) for one in runs) < allowed
+
     def search(self, runs: Sequence[_Healthy], allowed: int) -> float:
         """The tightest threshold, to some digits, with which fewer than `allowed` of them fire."""
+        knob = self._knob
 
-        def is_quiet(value: float) -> bool:
-            return sum(self.fires(one, value) for one in runs) < allowed
+        def is_quiet(place: float) -> bool:
+            return self.is_quiet(runs, allowed, knob.at(place))
 
-        sign = self._knob.quiet
-        loud, silent = _bracket(self._knob.value, sign, is_quiet)
-        while abs(silent - loud) > PRECISE * max(abs(silent), abs(loud)):
+        loud, silent = _bracket(knob.place, knob.quiet, is_quiet)
+        nothing = (abs(knob.place) or 1.0) / 1e6  # runs that ask for 0 end there
+
+        def apart() -> float:
+            """As a share of the threshold."""
+            return abs(silent - loud) / (1.0 if knob.factors else max(abs(silent), abs(loud), nothing))
+
+        while apart() > PRECISE:
             middle = loud + (silent - loud) / 2
             if is_quiet(middle):
                 silent = middle
             else:
                 loud = middle
-        return _rounded(silent, sign)
+        return knob.at(silent)
 
 
 def _bracket(start: float, sign: int, is_quiet: Callable[[float], bool]) -> tuple[float, float]:
@@ -179,28 +191,29 @@ def _rounded(value: float, sign: int) -> float:
     return float(f"{(math.ceil(steps - 1e-9) if sign > 0 else math.floor(steps + 1e-9)) * scale:.{DIGITS}g}")
 
 
-def _knob_of(rule: Rule) -> _Knob:
-    detector = rule.detector
+def _allowed(knob: Knob, value: float) -> float | None:
+    """Rounded, and such that a pack may write it; None where only a louder one could be written."""
+    rounded = _rounded(value, knob.quiet)
+    if knob.whole:
+        rounded = float(math.ceil(rounded - 1e-9))
+    within = min(max(rounded, knob.low), knob.high)
+    louder = (within - rounded) * knob.quiet < 0
+    return None if louder or (within == 0 and knob.low == 0) else within
+
+
+def _knob_of(rule: Rule) -> Knob:
     if rule.joint is not None:
         raise Invalid(
             f"{rule.id} counts what other rules say; suggest a threshold for each of those.", field="rule"
         )
-    if isinstance(detector, Threshold | Slope):
-        if detector.above is not None:
-            return _Knob("above", detector.above, 1)
-        if detector.below is not None:
-            return _Knob("below", detector.below, -1)
-    raise Invalid(
-        f"{rule.id} has a detector of the kind {detector.kind!r}; a threshold can be suggested for `threshold` and `slope`. "
-        "Of another rule, try its levels with `foreshock rules backtest`.",
-        field="rule",
-    )
-
-
-def _turned(rule: Rule, knob: _Knob, value: float) -> Rule:
-    """The rule with another threshold. Its other levels follow the first firing, or come with it: they are left out."""
-    levels = {"critical": None, "clear": None, knob.name: value}
-    return rule.model_copy(update={"detector": rule.detector.model_copy(update=levels)})
+    knob = knob_of(rule.detector)
+    if knob is None:
+        raise Invalid(
+            f"{rule.id} has a detector of the kind {rule.detector.kind!r}; a threshold can be suggested for {', '.join(KINDS)}. "
+            "Of another rule, try its levels with `foreshock rules backtest`.",
+            field="rule",
+        )
+    return knob
 
 
 def _upper(allowed: int, count: int) -> float:
@@ -223,14 +236,14 @@ def _too_few(rate: float, count: int, unjudged: int) -> str:
     )
 
 
-def _says(rule: Rule, knob: _Knob, value: float, allowed: int, count: int, firing: int, now: int) -> str:
+def _says(knob: Knob, value: float, allowed: int, count: int, firing: int, now: int) -> str:
+    written = ", ".join(f"`{name}: {one:g}`" for name, one in knob.levels(value).items())
     spoken = (
-        f"`{knob.name}: {value:g}` fires in {firing} of these {count} healthy runs (now, at {knob.value:g}, in {now}), and in at "
+        f"{written} fires in {firing} of these {count} healthy runs (now, at {knob.value:g}, in {now}), and in at "
         f"most {allowed / (count + 1):.1%} of further runs like them and as long; with these runs that may be "
         f"{_upper(allowed, count):.1%} (95 %)."
     )
-    for name, side in (("critical", 1), ("clear", -1)):
-        level = getattr(rule.detector, name)
+    for name, level, side in knob.after:
         if level is not None and side * knob.quiet * (level - value) < 0:
             spoken += f" `{name}: {level:g}` does not fit it any more: change it, or leave it out."
     return spoken

@@ -9,7 +9,10 @@ import pytest
 
 from foreshock_server.cli import main
 from foreshock_server.errors import Invalid
+from foreshock_server.rules.load import RuleSet
 from foreshock_server.rules.trial.asking import Bounds
+from foreshock_server.rules.trial.backtest import Asked, backtest
+from foreshock_server.rules.trial.knobs import knob_of
 from foreshock_server.rules.trial.suggest import suggest
 
 HIGH = """
@@ -118,6 +121,97 @@ def test_it_keeps_its_place_among_extremes_of_any_distribution(peaks, rule, data
         farthest = sorted(heights[i] for i in order)[-2]
         assert farthest <= found["threshold"] <= farthest * 1.011
         assert len(found["fires_in"]) == 1
+
+
+KINDS = {  # the detector, which way it is quieter, and what packs must write for what is found
+    "drop": ("{kind: drop, to: 0.5, critical: 0.2, baseline_records: 5, median: 1}", -1, {"to"}),
+    "rise": ("{kind: rise, to: 2, baseline_records: 5, median: 1}", 1, {"to"}),
+    "rise by": ("{kind: rise, by: 2, clear: 1, baseline_records: 5, median: 1, absolute: 1000}", 1, {"by"}),
+    "band": ("{kind: band, low: -1, high: 3}", 1, {"low", "high"}),
+    "spike": (
+        "{kind: spike, z: 5, alone: 10, clear_z: 1, window: 16, min_records: 8, consecutive: 2, least: 0.1}",
+        1,
+        {"z", "alone"},
+    ),
+    "forecast-drop": (
+        "{kind: forecast-drop, baseline_records: 5, median: 1, block: 2, blocks: 4, horizon: 8}",
+        -1,
+        {"share", "critical_share"},
+    ),
+    "plateau": ("{kind: plateau, improves: down, records: 10, median: 1}", 1, {"records"}),
+}
+
+
+def course(kind, depth):
+    """A healthy run with a trouble of this depth, such as the detector looks for."""
+    level = [1 + 0.02 * (step % 3) for step in range(20)]
+    if kind == "drop":
+        return [*level, *[math.exp(-depth)] * 2, *level]
+    if kind == "forecast-drop":
+        return [*level, *[math.exp(-depth * step / 16) for step in range(16)], *[math.exp(-depth)] * 8]
+    if kind == "plateau":
+        better = [2 * 0.9**step for step in range(20)]
+        return [*better[:10], *[better[10]] * round(3 + 10 * depth), *better[10:]]
+    return [*level, *[1 + depth] * 2, *level]
+
+
+@pytest.fixture
+def courses(new_run):
+    """Runs of a kind, one for each depth -> their ids."""
+
+    def make(kind, depths):
+        for number, depth in enumerate(depths):
+            new_run(f"run-{number}").block({"norm": course(kind, depth)})
+        return [f"run-{number}" for number in range(len(depths))]
+
+    return make
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_detector_with_one_number_that_says_how_bad_is_bad_keeps_the_promise(
+    kind, courses, rule, database
+):
+    """The k-th farthest of the runs still fires, no farther one does, and a little louder one run more."""
+    detector, quiet, names = KINDS[kind]
+    one = rule(f"id: turned\n    matches: [{{statistic: norm}}]\n    detector: {detector}\n")
+    runs = courses(kind, [0.4 + 0.2 * (3 * number % 7) for number in range(7)])
+    found = suggest(database, one, runs, 0.25)
+    assert found["refused"] is None
+    assert len(found["fires_in"]) == 1  # of the two farthest one may
+    assert found["promised_rate"] == 0.25
+    assert set(found["levels"]) == names
+    left_out = {"critical", "clear"} & set(type(one.detector).model_fields)
+    changed = one.detector.model_dump() | found["levels"] | dict.fromkeys(left_out)
+    type(one.detector).model_validate(changed)  # a pack may say so
+    knob = knob_of(one.detector)
+    louder = found["threshold"] * (1 - 0.02 * quiet) - (quiet if knob.whole else 0)
+    turned = one.model_copy(update={"detector": knob.turned(one.detector, louder)})
+    assert len(_fire_in(database, turned, runs)) == 2
+
+
+def _fire_in(database, rule, runs):
+    found = backtest(database, RuleSet((rule,), {rule.id: ""}), [Asked(one, healthy=True) for one in runs])
+    return found["rules"][0]["healthy"]["fired_in"]
+
+
+def test_a_line_of_its_own_that_fires_anyway_is_named(courses, rule, database):
+    text = "id: both\n    matches: [{statistic: norm}]\n    detector: "
+    text += "{kind: rise, by: 2, absolute: 1.2, baseline_records: 5, median: 1}"
+    found = suggest(database, rule(text), courses("rise", [1.0] * 3), 0.25)
+    assert found["threshold"] is None
+    assert "`absolute: 1.2` fires" in found["refused"]
+
+
+def test_what_packs_may_not_write_is_not_suggested(new_run, rule, database):
+    """Runs that only rise ask for a `drop` to more than their beginning; runs that fall to nothing for one to nothing."""
+    text = "id: falls\n    matches: [{statistic: norm}]\n    detector: {kind: drop, to: 0.5, baseline_records: 5, median: 1}"
+    for number in range(3):
+        new_run(f"up-{number}").block({"norm": [1.0] * 5 + [2.0 + number] * 5})
+        new_run(f"gone-{number}").block({"norm": [1.0] * 5 + [0.0] * 5})
+    assert suggest(database, rule(text), ["up-0", "up-1", "up-2"], 0.25)["threshold"] == 0.99
+    found = suggest(database, rule(text), ["gone-0", "gone-1", "gone-2"], 0.25)
+    assert found["threshold"] is None
+    assert "No `to` that a pack may write" in found["refused"]
 
 
 def test_other_detectors_are_refused_with_what_to_do(peaks, rule, database):

@@ -61,6 +61,8 @@ LOGGED = (
     "reward",
     "retention/first task",
     "learning_rate",
+    "task",
+    "train/task",
 )
 OF_THE_SERVER = ("rank_disagreement{rank=1}",)
 OF_THE_MONITOR = {one.name: one for one in monitor.STATISTICS}

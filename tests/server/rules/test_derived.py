@@ -131,6 +131,16 @@ def test_how_far_two_part_is_the_lesser_of_rise_and_fall(first, other, expected)
     assert made(turned, pairs(*zip(other, first, strict=True))) == [(31, pytest.approx(value))]
 
 
+@pytest.mark.parametrize(("end", "expected"), [(1.0, 0.463), (1.04, 0.463), (0.5, 0.463), (1.2, -0.152)])
+def test_where_it_is_enough_that_the_other_holds_a_small_rise_counts_as_none(end, expected):
+    one = derivation(kind="divergence", window=32, holds=0.05, **OTHER)
+    [(_, value)] = made(one, pairs(*zip(ramp(1, 2), ramp(1, end), strict=True)))
+    assert value == pytest.approx(expected, abs=0.001)
+    down = derivation(kind="divergence", window=32, holds=0.05, falls=True, **OTHER)
+    [(_, value)] = made(down, pairs(*zip(ramp(2, 1), ramp(1, 2 - end), strict=True)))
+    assert (value > 0.4) == (expected > 0)
+
+
 def test_two_noisy_series_that_hold_do_not_part():
     chance = np.random.default_rng(0)
     both = 1 + 0.1 * chance.normal(size=(5000, 2))

@@ -82,7 +82,12 @@ def test_every_built_in_rule_has_a_runbook_with_sources_and_can_be_reached(built
         (Series("policy_entropy_p50", "policy entropy"), {"non-finite"}),
         (
             Series("effective_rank", "representation", "layers.3", {"centered": "true", "place": "layers.3"}),
-            {"representation-rank-collapse", "representation-one-direction", "non-finite"},
+            {
+                "representation-rank-collapse",
+                "representation-one-direction",
+                "rank-falls-across-layers",
+                "non-finite",
+            },
         ),
         (Series("effective_rank", "representation", "layers.3", {"centered": "false"}), {"non-finite"}),
         # the residual stream of a healthy transformer has a high mean cosine: no rule may be about it
@@ -95,7 +100,7 @@ def test_every_built_in_rule_has_a_runbook_with_sources_and_can_be_reached(built
         (Series("zero_variance_all_high", "RL signal"), {"non-finite"}),
         (Series("loss", "training"), {"non-finite-loss", "loss-spike", "task-boundary"}),
         (Series("train/policy_loss", "training"), {"non-finite-loss"}),
-        (Series("reward", "training"), {"non-finite"}),
+        (Series("reward", "training"), {"non-finite", "reward-hacking"}),
         (Series("nonfinite_count", "numerics", "l", {"tensor": "weight"}), {"non-finite-weights"}),
         (Series("nonfinite_count", "numerics", "l", {"tensor": "gradient"}), {"non-finite-gradients"}),
         (Series("nonfinite_count", "numerics", "l", {"tensor": "activation"}), {"non-finite-activations"}),

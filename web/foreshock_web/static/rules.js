@@ -39,11 +39,11 @@ function card(rule) {
       "summary",
       {class: "rule-head"},
       h("h3", null, rule.title),
-      h("span", {class: "muted"}, rule.matches.map(matched).join(", ")),
+      h("span", {class: "muted"}, about(rule)),
       h("span", {class: "rule-kind"}, rule.detector.kind),
     ),
     runbook(rule.runbook),
-    h("div", null, h("h4", null, "Numbers"), h("dl", {class: "facts"}, Object.entries({...rule.detector, ...waits(rule)}).filter(([, value]) => value !== null && value !== undefined).map(fact))),
+    h("div", null, h("h4", null, "Numbers"), h("dl", {class: "facts"}, Object.entries({...rule.derive, other: undefined, within_steps: rule.joint?.within_steps, ...rule.detector, ...waits(rule)}).filter(([, value]) => value !== null && value !== undefined).map(fact))),
     h("p", {class: "source"}, `Its levels rest on ${RESTS_ON[rule.basis]}. ${rule.source}`),
     h("p", {class: "source"}, rule.origin === "built-in" ? "Comes with Foreshock." : `From ${rule.origin}.`),
   );
@@ -55,7 +55,16 @@ const fact = ([name, value]) => h("div", null, h("dt", null, name), h("dd", null
 /** The waits that are not nothing. @param {Rule} rule */
 const waits = (rule) => Object.fromEntries(WAITS.filter((name) => rule[name] > (name === "min_samples" ? 1 : 0)).map((name) => [name, rule[name]]));
 
-/** What a rule looks at, in words. @param {Match} match */
+/** What a rule looks at: series, series beside others, or what other rules say. @param {Rule} rule */
+function about({matches, derive, joint}) {
+  const series = matches.map(matched).join(", ");
+  if (derive) return `${derive.kind} of ${series}${derive.other ? ` and ${matched(derive.other)}` : ""}`;
+  if (!joint) return series;
+  const said = /** @type {const} */ (["all", "any", "sequence"]).find((way) => joint[way].length > 0) ?? "any";
+  return `${said} of ${joint[said].map(({rule, family}) => (rule === "*" ? `family ${family}` : rule)).join(", ")}`;
+}
+
+/** The series that fit, in words. @param {Match} match */
 function matched({statistic, place, labels}) {
   const further = [place !== "*" && place ? `place=${place}` : "", ...Object.entries(labels).map(([name, value]) => `${name}=${value}`)].filter(Boolean);
   return further.length > 0 ? `${statistic}{${further.join(",")}}` : statistic;

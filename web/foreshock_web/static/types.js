@@ -68,6 +68,8 @@
 /** @typedef {{counts: {waiting: number, delivered: number, failed: number, tries: number}, deliveries: {channel: {id: string, name: string} | null, state: string, error: string | null}[]}} Deliveries */
 
 /** @typedef {{statistic: string, family: string, place: string, labels: Record<string, string>}} Match */
-/** @typedef {{id: string, title: string, family: string, severity: string, matches: Match[], detector: {kind: string} & Record<string, unknown>, for_steps: number, min_samples: number, warmup_steps: number, keep_firing_steps: number, cooldown_steps: number, runbook: Runbook, basis: "definition" | "paper" | "measurement" | "heuristic", source: string, origin: string}} Rule */
+/** @typedef {{rule: string, family: string}} Part a rule, or all of a family */
+/** @typedef {{all: Part[], any: Part[], sequence: Part[], within_steps: number}} Joint what a rule asks of others */
+/** @typedef {{id: string, title: string, family: string, severity: string, matches: Match[], derive: ({kind: string, other?: Match} & Record<string, unknown>) | null, joint: Joint | null, detector: {kind: string} & Record<string, unknown>, for_steps: number, min_samples: number, warmup_steps: number, keep_firing_steps: number, cooldown_steps: number, runbook: Runbook, basis: "definition" | "paper" | "measurement" | "heuristic", source: string, origin: string}} Rule */
 
 export {};

@@ -151,6 +151,12 @@ class Divergence(Pairing):
         le=1,
         description="share of all pairs of the eight blocks that must go the same way; else it counts as no change",
     )
+    holds: float | None = Field(
+        None,
+        ge=0,
+        le=2,
+        description="the other need not fall: it is enough that it rises by no more than this share",
+    )
     falls: bool = Field(False, description="the other way round: the series fell while the other rose")
 
     @property
@@ -162,7 +168,10 @@ class Divergence(Pairing):
         """Over the window."""
         rose, risen = (self._change([pair[side] for pair in window]) for side in (0, 1))
         says = f"{_way(rose)} while the other {_way(risen)}, over {self.window} readings"
-        return (min(-rose, risen) if self.falls else min(rose, -risen)), says
+        away, along = (-rose, -risen) if self.falls else (rose, risen)
+        if self.holds is not None and along <= self.holds:
+            return away, says
+        return min(away, -along), says
 
     def _change(self, values: Sequence[float]) -> float:
         """From the first block to the last, along the line on which most blocks agree."""

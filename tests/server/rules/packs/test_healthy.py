@@ -20,8 +20,7 @@ OTHERWISE = {"overfitting", "forgetting", "stability-gap", "task-begins"}
 STATISTICAL = [
     rule
     for rule in BUILT_IN.rules
-    if rule.joint is None
-    and rule.derive is None
+    if rule.made is None
     and rule.detector.kind not in {"non-finite", "absence"}
     and rule.family != "monitor"
     and rule.id not in OTHERWISE

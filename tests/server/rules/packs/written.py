@@ -59,6 +59,7 @@ LOGGED = (
     "val/loss",
     "eval_loss",
     "reward",
+    "true_score",
     "retention/first task",
     "learning_rate",
     "task",

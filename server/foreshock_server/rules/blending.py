@@ -8,10 +8,11 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from foreshock_server.rules.columns import Blend
-from foreshock_server.rules.derived import Made, Moment
+from foreshock_server.rules.derived import Made, Moment, Reference
 from foreshock_server.rules.memory import Memory, WriterKey
 from foreshock_server.rules.pack import Rule
 from foreshock_server.rules.reduction import reduced
+from foreshock_server.rules.references import Curve
 from foreshock_server.rules.watch import Change, Watch
 from foreshock_server.store.layout import Slot
 from foreshock_server.store.rows import RowGroup
@@ -45,6 +46,10 @@ def blend(
         }
         own = [{number: row[number]} if number in row else {} for row in first]
         others = [[value for each, value in row.items() if each in partners] for row in other]
+        if isinstance(one.rule.derive, Reference) and any(own):
+            others = _read_there(
+                memory.reference(session, one.rule.derive.run, watch), one.rule.derive, group
+            )
         _feed(memory, watch, key, group, own, others, (*order, one.rank), changes)
 
 
@@ -79,7 +84,7 @@ def _feed(
             changes=changes,
             entries=[_said(memory, one) for one in made],
         )
-    if parts is not before:
+    if made or parts is not before:
         memory.note(watch)
 
 
@@ -100,6 +105,12 @@ def _rows(rule: Rule, slots: Iterable[Slot], group: RowGroup) -> list[Row]:
             if present is None or present[row]:
                 rows[row][slot.series_id] = value
     return rows
+
+
+def _read_there(curve: Curve, reference: Reference, group: RowGroup) -> list[list[float]]:
+    """What the other run had read by the step of each row."""
+    found = [curve.at(step, reference.max_age_steps) for step in group.steps.tolist()]
+    return [[] if value is None else [value] for value in found]
 
 
 def _said(memory: Memory, made: Made) -> str:

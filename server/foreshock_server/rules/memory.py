@@ -20,6 +20,7 @@ from foreshock_server.rules.incidents import Leader, Member, Message
 from foreshock_server.rules.joint import still
 from foreshock_server.rules.load import RuleSet
 from foreshock_server.rules.pack import Rule
+from foreshock_server.rules.references import Curve, curve_of
 from foreshock_server.rules.shelf import Shelf
 from foreshock_server.rules.state import Severity, State
 from foreshock_server.rules.watch import Change, NewTask, Watch
@@ -55,6 +56,7 @@ class Memory:
     tasks: list[NewTask] = field(default_factory=list)  # that began in the block in course
     announced: bool = False  # the run says itself when a new task begins
     guarded: list[Watch] = field(default_factory=list)  # under rules that ask what a reading rests on
+    references: dict[tuple[str, str], Curve] = field(default_factory=dict)  # by run and series, as read
     firing: dict[str, dict[int, Member]] = field(default_factory=dict)  # rule -> its members, by series
     plans: dict[tuple[int, str, int], Plan] = field(default_factory=dict)  # by attempt, writer, frame
     shelves: dict[tuple[int, str, int], Shelf] = field(default_factory=dict)  # by the same
@@ -147,6 +149,14 @@ class Memory:
         for shelf in self.shelves.values():
             if key in shelf.watched:
                 shelf.wake()
+
+    def reference(self, session: Session, run: str, watch: Watch) -> Curve:
+        """What that run read of the series of this watch; read once, as it is compared with a run that has ended."""
+        key = self.subject(session, watch.series.series_id).key
+        if (run, key) not in self.references:
+            how = watch.rule.reduction or "mean"
+            self.references[run, key] = curve_of(session, self.run_id, run, key, how)
+        return self.references[run, key]
 
     def shelf(self, key: WriterKey, frame: int, columns: Sequence[Column]) -> Shelf:
         """Where readings of this frame may lie; those of the same series in other frames are judged first."""

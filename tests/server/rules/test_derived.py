@@ -205,6 +205,18 @@ def test_the_places_that_stand_out_are_told_the_worst_first():
     assert (reading.says, reading.places) == ("2 of 3 places", (9, 7))
 
 
+# --- another run
+
+
+@pytest.mark.parametrize(
+    ("measure", "expected"),
+    [("ratio", [(0, 2.0), (3, 0.5)]), ("difference", [(0, 2.0), (1, 3.0), (3, -1.0)])],
+)
+def test_a_series_is_compared_with_what_another_run_read(measure, expected):
+    rows = pairs((4, 2), (3, 0), (5, None), (1, 2), (NAN, 2), (None, 2))
+    assert made(derivation(kind="reference", run="r", measure=measure), rows) == expected
+
+
 # --- all of them
 
 KINDS = [

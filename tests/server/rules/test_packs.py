@@ -250,7 +250,7 @@ def test_a_folder_that_is_not_there_is_said(tmp_path):
         (
             "    detector:",
             "    derive: {kind: quotient}\n    detector:",
-            "`derive.kind` must be one of: ratio, divergence, correlation, across.",
+            "`derive.kind` must be one of: ratio, divergence, correlation, across, reference.",
         ),
         (
             "    detector:",

@@ -5,9 +5,13 @@ from __future__ import annotations
 import pytest
 from tests.server.rules.conftest import rule_set
 
+from foreshock_server.models import Writer
 from foreshock_server.rules import joint
 from foreshock_server.rules.columns import Subject
 from foreshock_server.rules.state import Kind
+from foreshock_server.rules.trial.replay import replay
+from foreshock_server.sealing.ready import Ready
+from foreshock_server.sealing.sealer import Sealer
 
 OVER = """
     id: over
@@ -101,6 +105,62 @@ def test_of_a_vector_its_mean_is_one_number_of_it(stored, evaluator):
     rule = rule_set(MANY).get("many")
     assert rule.reduction == "mean"
     assert rule_set(MANY + "    reduce: p90\n").get("many").reduction == "p90"
+
+
+BEHIND = """
+    id: behind
+    matches: [{statistic: "x*"}]
+    derive: {kind: reference, run: NAME, max_age_steps: 5}
+    detector: {kind: threshold, below: 0.8}
+"""
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_a_run_is_compared_with_another_at_the_same_step(stored, new_run, evaluator, database, sealed):
+    best = new_run("best")
+    best.block({"other": [1.0]})
+    best.block({"x": [1.0 + step / 10 for step in range(20)]})
+    best.block({"x": [2.0] * 5}, first=10, attempt=2)  # what was read anew counts
+    if sealed:
+        judged(evaluator())
+        seal(database, best)
+    stored.block({"x": [0.9 + step / 10 for step in range(12)] + [1.0] * 15})
+    rules = BEHIND.replace("NAME", "best")
+    judged(evaluator(rules))
+    # 2.0 from step 10 on, and nothing 5 steps after the last reading at 14
+    assert [one for one in stored.drawn() if one[0] == "behind"] == [("behind", 1, 1, "fired", 12)]
+    assert stored.transitions()[0].detail["message"] == (
+        "A title (x) (best had 2) since step 12: 0.5, beyond 0.8."
+    )
+    assert stored.alert("behind").last_step == 19
+    with database.reading() as session:
+        again = [(one.rule, one.change.step) for one in replay(session, stored.run, rule_set(rules))]
+    assert again == [("behind", 12)]
+
+
+def seal(database, run):
+    with database.writing() as session:
+        for one in session.query(Writer).filter_by(run_id=run.run):
+            one.tallied_seq = one.evaluated_seq = one.acked_seq
+    with database.reading() as session:
+        ready = [
+            Ready(one.run_id, one.attempt, one.writer, one.sealed_seq, one.acked_seq)
+            for one in session.query(Writer).filter_by(run_id=run.run)
+        ]
+    for one in ready:
+        Sealer(database).seal(one)
+
+
+def test_a_run_that_is_not_there_is_said_once_and_nothing_comes_of_it(stored, new_run, evaluator, caplog):
+    new_run("elsewhere", project="q").block({"x": [9.0] * 5})
+    watcher = evaluator(BEHIND.replace("NAME", "elsewhere"))
+    for step in range(5):
+        stored.block({"x": [0.1]}, first=step)
+        judged(watcher)
+    assert stored.drawn() == []
+    assert [one.getMessage().split(":")[0] for one in caplog.records] == [
+        "Run run-1 is compared with 'elsewhere', and its series x cannot be"
+    ]
 
 
 LOW = """

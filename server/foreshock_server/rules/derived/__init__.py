@@ -7,13 +7,15 @@ from pydantic import BaseModel, Field
 from foreshock_server.rules.derived.across import Across
 from foreshock_server.rules.derived.derivation import Derivation, Made, Moment
 from foreshock_server.rules.derived.pairs import Correlation, Divergence, Pairing, Ratio
+from foreshock_server.rules.derived.reference import Reference
 
-AnyDerivation = Annotated[Ratio | Divergence | Correlation | Across, Field(discriminator="kind")]
+AnyDerivation = Annotated[Ratio | Divergence | Correlation | Across | Reference, Field(discriminator="kind")]
 DERIVATIONS: dict[str, type[BaseModel]] = {  # by what packs write as `kind`
     "ratio": Ratio,
     "divergence": Divergence,
     "correlation": Correlation,
     "across": Across,
+    "reference": Reference,
 }
 
 __all__ = [
@@ -27,4 +29,5 @@ __all__ = [
     "Moment",
     "Pairing",
     "Ratio",
+    "Reference",
 ]

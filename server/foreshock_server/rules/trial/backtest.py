@@ -11,8 +11,9 @@ from foreshock_server.errors import Invalid
 from foreshock_server.models import Run
 from foreshock_server.rules.load import RuleSet
 from foreshock_server.rules.state import Kind
-from foreshock_server.rules.trial.asking import Bounds, find_run
+from foreshock_server.rules.trial.asking import Bounds
 from foreshock_server.rules.trial.replay import Looked, Said, look, replay
+from foreshock_server.store.naming import find_run
 
 MOST_TOLD = 200  # transitions of one rule in one run that are told one by one
 _PER_TRANSITION = 100  # readings that cost as much

@@ -63,6 +63,9 @@ class Case(_Strict):
     series: Annotated[
         dict[str, str | list[str] | Sketch], Field(min_length=1, max_length=200)
     ]  # by key, as `statistic{place=…,label=…}`
+    reference: Annotated[dict[str, str], Field(max_length=200)] = Field(
+        default_factory=dict
+    )  # what the run that they are compared with read, by key
     start: Step = 0  # step of the first reading
     every: Annotated[int, Field(ge=1, le=10**6)] = 1  # steps from one to the next
     seconds: Annotated[float, Field(ge=0, le=10**6)] = 1.0  # the same by the clock

@@ -16,9 +16,11 @@ from foreshock_server.rules.judge import Judge
 from foreshock_server.rules.load import RuleSet
 from foreshock_server.rules.memory import Memory, Reach, WriterKey
 from foreshock_server.rules.pack import Rule
+from foreshock_server.rules.references import NOTHING, Curve
 from foreshock_server.rules.state import Kind, Severity, State
 from foreshock_server.rules.trial.cases import Case, Expected, Sketch, When
 from foreshock_server.rules.trial.drawing import BadDrawing, Drawn, draw
+from foreshock_server.rules.watch import Watch
 from foreshock_server.store.blocks import Portion, StoredBlock
 from foreshock_server.store.layout import Slot
 from foreshock_server.store.rows import RowGroup
@@ -65,10 +67,19 @@ def run(case: Case, rules: RuleSet) -> list[str]:
             )
         except BadDrawing as bad:
             return [f"series {key!r} {bad}"]
+    try:
+        references = {
+            key: Curve.of(
+                {one.step: one.value for one in _drawn(case, text, -1 - place) if one.value is not None}
+            )
+            for place, (key, text) in enumerate(case.reference.items())
+        }
+    except BadDrawing as bad:
+        return [f"reference {bad}"]
     watched = rules.series_of(rule, subjects)
     if not watched:
         return [f"the rule watches none of the series {', '.join(one.key for one in subjects)}"]
-    rows = _judge(rule, rules.with_parts([rule.id]), subjects, drawings)
+    rows = _judge(rule, rules.with_parts([rule.id]), subjects, drawings, references)
     unknown = {one.series for one in case.expect if one.series not in {None, *(one.key for one in watched)}}
     if unknown:
         return [f"`expect` names {sorted(map(str, unknown))}, which the rule does not watch here"]
@@ -134,13 +145,21 @@ class _Drafted(Memory):
     def catch_up(self, session: Session) -> dict[int, Subject]:
         return self.subjects
 
+    def reference(self, session: Session, run: str, watch: Watch) -> Curve:
+        return self.references.get(("drawn", watch.series.key), NOTHING)
+
 
 def _judge(
-    rule: Rule, rules: RuleSet, subjects: Sequence[Subject], drawings: Sequence[Sequence[Sequence[Drawn]]]
+    rule: Rule,
+    rules: RuleSet,
+    subjects: Sequence[Subject],
+    drawings: Sequence[Sequence[Sequence[Drawn]]],
+    references: Mapping[str, Curve],
 ) -> list[Row]:
     paper = _Paper(subjects, drawings)
     judge = Judge(rules, paper)
     memory = _Drafted("drawn", {}, subjects={one.series_id: one for one in subjects})
+    memory.references = {("drawn", key): curve for key, curve in references.items()}
     watched = rules.series_of(rule, subjects)
     nowhere = Session()  # of no database: nothing is asked of it
     found = []

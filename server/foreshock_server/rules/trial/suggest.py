@@ -19,9 +19,10 @@ from foreshock_server.db import Database
 from foreshock_server.errors import Invalid
 from foreshock_server.rules.load import RuleSet
 from foreshock_server.rules.pack import Rule
-from foreshock_server.rules.trial.asking import Bounds, find_run
+from foreshock_server.rules.trial.asking import Bounds
 from foreshock_server.rules.trial.knobs import KINDS, Knob, knob_of
 from foreshock_server.rules.trial.replay import look, replay
+from foreshock_server.store.naming import find_run
 
 DIGITS = 3  # of the threshold that is suggested, rounded to its quiet side
 PRECISE = 1e-3  # of the threshold: nearer it is not looked for

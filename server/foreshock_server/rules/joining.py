@@ -27,7 +27,7 @@ def join(
     """What comes of it; `said`: the transitions that the readings of this row group brought.
 
     A joint rule has a reading at each row that it is awake at: while it is not ok, or some rule counts. Rows that lie behind the
-    furthest step of their process are passed over unless they bring a transition, which is then told at that step.
+    furthest step of their attempt are passed over unless they bring a transition, which is then told at that step.
     """
     news = sorted((each for each in said if each.watch.rule.id in one.titles), key=lambda each: each.step)
     watch = memory.joints.get(one.rule.id)
@@ -41,13 +41,13 @@ def join(
     before = watch.parts
     for row, step in enumerate(group.steps.tolist()):
         parts: JointMemory = watch.parts
-        late = parts.process == key and parts.clock is not None and step < parts.clock
+        late = parts.attempt == key[0] and parts.clock is not None and step < parts.clock
         brought = [each for each in news if each.step <= step]
         news = news[len(brought) :]
         if not brought and (late or _sleeps(watch)):
             continue
         at = parts.clock if late and parts.clock is not None else step
-        parts = reached(parts, key, at)
+        parts = reached(parts, key[0], at)
         for each in brought:
             parts = heard(parts, each.watch.rule.id, each.watch.series.series_id, each.kind, each.step)
         watch.parts = parts = counting(parts, one.joint.within_steps)

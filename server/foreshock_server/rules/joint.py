@@ -15,8 +15,6 @@ from pydantic import Field, model_validator
 from foreshock_server.rules.matching import Strict, Text
 from foreshock_server.rules.state import Kind
 
-Process = tuple[int, str]  # attempt, writer
-
 
 class Part(Strict):
     """Rules of which one is enough; `*` and `?` stand for anything."""
@@ -69,11 +67,6 @@ class Joint(Strict):
         """As written."""
         return self.all or self.any or self.sequence
 
-    @property
-    def needed(self) -> int:
-        """How many of them are a breach unless the detector says otherwise."""
-        return 1 if self.any else len(self.parts)
-
 
 class Held(NamedTuple):
     """A rule that counts. Times are steps that the run went forward, over all its attempts."""
@@ -88,18 +81,18 @@ class Held(NamedTuple):
 class JointMemory(NamedTuple):
     """What is remembered between row groups."""
 
-    process: Process | None = None
-    clock: int | None = None  # the furthest step of the process
+    attempt: int | None = None
+    clock: int | None = None  # the furthest step of the attempt
     now: int = 0  # the time
     held: Mapping[str, Held] = {}  # by rule
 
 
-def reached(memory: JointMemory, process: Process, step: int) -> JointMemory:
+def reached(memory: JointMemory, attempt: int, step: int) -> JointMemory:
     """The memory when the run has come to this step. A resume takes the step back, and the time goes on from where it stands."""
     forward = 0
-    if memory.process == process and memory.clock is not None:
+    if memory.attempt == attempt and memory.clock is not None:
         forward = max(0, step - memory.clock)
-    return memory._replace(process=process, clock=step, now=memory.now + forward)
+    return memory._replace(attempt=attempt, clock=step, now=memory.now + forward)
 
 
 def heard(memory: JointMemory, rule: str, series_id: int, kind: Kind, step: int) -> JointMemory:
@@ -162,7 +155,7 @@ def told(
 def dump(memory: JointMemory) -> dict[str, Any]:
     """As JSON."""
     return {
-        "process": None if memory.process is None else list(memory.process),
+        "attempt": memory.attempt,
         "clock": memory.clock,
         "now": memory.now,
         "held": {
@@ -176,9 +169,8 @@ def load(stored: Mapping[str, Any]) -> JointMemory:
     """From JSON."""
     if stored.keys() != dump(JointMemory()).keys():
         return JointMemory()
-    process = stored["process"]
     return JointMemory(
-        None if process is None else (process[0], process[1]),
+        stored["attempt"],
         stored["clock"],
         stored["now"],
         {

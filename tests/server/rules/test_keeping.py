@@ -239,7 +239,7 @@ def joined(rules, rule, events, records):
             home = min(here, key=lambda one: (ranks[one[0]][0], one[1], ranks[one[0]]))[1]
         if not here and not memory.held and machine.state is State.OK:
             continue
-        memory = joint.reached(memory, (attempt, "w"), step)
+        memory = joint.reached(memory, attempt, step)
         for name, number, _, kind, *_ in here:
             memory = joint.heard(memory, name, number, Kind(kind), step)
         memory = joint.counting(memory, rule.joint.within_steps)

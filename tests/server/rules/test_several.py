@@ -232,7 +232,6 @@ def test_rows_behind_the_furthest_step_age_nothing(stored, evaluator):
     assert [(each.kind, each.step) for each in stored.transitions() if each.rule == "one"] == [("fired", 13)]
 
 
-PROCESS = (1, "w")
 PARTS = [{"a"}, {"b"}]
 
 
@@ -241,7 +240,7 @@ def told(*events, way="sequence", within=5):
     of = joint.Joint.model_validate({way: [{"rule": "a"}, {"rule": "b"}], "within_steps": within})
     memory, scores = joint.JointMemory(), []
     for step, rule, kind in events:
-        memory = joint.reached(memory, PROCESS, step)
+        memory = joint.reached(memory, 1, step)
         if kind is not None:
             memory = joint.heard(memory, rule, 1, kind, step)
         memory = joint.counting(memory, of.within_steps)

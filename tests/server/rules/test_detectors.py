@@ -13,6 +13,7 @@ from tests.server.rules.marks import drawn, readings, wild
 
 from foreshock_server.rules.detectors import (
     Band,
+    Changed,
     ForecastDrop,
     NonFinite,
     Plateau,
@@ -312,6 +313,7 @@ DETECTORS = [
     Slope(kind="slope", below=-0.1, log=True, block=4, blocks=8, min_blocks=4),
     Slope(kind="slope", above=1.0, block=3, blocks=8),
     Plateau(kind="plateau", improves="down", records=12, critical_records=30, median=5),
+    Changed(kind="change", least=0.5),
     Spike(kind="spike", window=48, min_records=16, critical=20.0),
     Spike(kind="spike", direction="both", log=True, window=48, min_records=16),
 ]

@@ -22,11 +22,11 @@ serve: $(VENV)/.demo ## the service on http://127.0.0.1:8642; ARGS="--port 9000 
 AGAIN = $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 
 test: $(VENV)/.dev ## every test that needs no service and no browser; ARGS="-k word"
-	$(BIN)/python -m pytest --cache-clear -n 2 --dist worksteal -m "not (postgres or redis or browser or gpu or demo)" $(ARGS) || \
+	$(BIN)/python -m pytest --cache-clear -n 3 --dist worksteal -m "not (postgres or redis or browser or gpu or demo)" $(ARGS) || \
 		$(AGAIN) -m "not (postgres or redis or browser or gpu or demo)"
 
 test-services: $(VENV)/.dev ## the whole demo and the tests that need PostgreSQL, Redis or Chromium: they fail where one is missing
-	FORESHOCK_TEST_STRICT=1 $(BIN)/python -m pytest --cache-clear -n 2 --dist worksteal -m "(postgres or redis) and not browser" $(ARGS) || \
+	FORESHOCK_TEST_STRICT=1 $(BIN)/python -m pytest --cache-clear -n 3 --dist worksteal -m "(postgres or redis) and not browser" $(ARGS) || \
 		FORESHOCK_TEST_STRICT=1 $(AGAIN) -m "(postgres or redis) and not browser"
 	FORESHOCK_TEST_STRICT=1 FORESHOCK_TEST_BROWSER=1 $(BIN)/python -m pytest --cache-clear -m browser $(ARGS) || \
 		FORESHOCK_TEST_STRICT=1 FORESHOCK_TEST_BROWSER=1 $(AGAIN) -m browser

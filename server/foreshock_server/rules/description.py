@@ -101,7 +101,7 @@ def _words(rule: Rule) -> Words:
     does = {"all": "all of them hold", "any": "some of them hold", "sequence": "they fire in this order"}[
         rule.joint.way
     ]
-    level = f"{rule.joint.needed} of {count}" if rule.joint.way != "any" else said(rule.detector).level
+    level = f"{count} of {count}" if rule.joint.way != "any" else said(rule.detector).level
     return Words(does, level, "as soon as its parts have fired", "begins ill: as its parts say")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.server.rules.conftest import rule_set
 
-from foreshock_server.models import Writer
+from foreshock_server.models import Attempt, Writer
 from foreshock_server.rules import joint
 from foreshock_server.rules.columns import Subject
 from foreshock_server.rules.state import Kind
@@ -121,8 +121,11 @@ def test_a_run_is_compared_with_another_at_the_same_step(stored, new_run, evalua
     best.block({"other": [1.0]})
     best.block({"x": [1.0 + step / 10 for step in range(20)]})
     best.block({"x": [2.0] * 5}, first=10, attempt=2)  # what was read anew counts
+    with database.writing() as session:
+        session.merge(
+            Attempt(run_id=best.run, attempt=2, state="running", info={}, first_step=10, started_at=0.0)
+        )
     if sealed:
-        judged(evaluator())
         seal(database, best)
     stored.block({"x": [0.9 + step / 10 for step in range(12)] + [1.0] * 15})
     rules = BEHIND.replace("NAME", "best")

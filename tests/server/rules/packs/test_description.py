@@ -34,7 +34,7 @@ def test_what_is_said_of_a_run_that_begins_ill_is_what_is_drawn(rule):
     """Told, or not: by the drawn tests, which are run elsewhere."""
     drawn = shipped()[rule.id]
     told = any(case.fires is not None for case in drawn.begins_ill)
-    assert rule.joint is not None or told == ("told" in said(rule.detector).begins_ill)
+    assert rule.made is not None or told == ("told" in said(rule.detector).begins_ill)
 
 
 def test_the_listing_names_level_basis_and_beginning(capsys):

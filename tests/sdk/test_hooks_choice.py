@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.zoo import feedforward, huggingface, transformers
+from tests.zoo import feedforward, huggingface, mixtures, transformers
 from torch import Tensor, nn
 
 from foreshock.measure.probes import norms as norm_probe
@@ -62,6 +62,7 @@ class SomeDataParallel(nn.Module):
         (feedforward.ResNet(), ["layer1", "layer2", "avgpool"]),
         (feedforward.simple_cnn(), ["0", "2", "4"]),
         (nn.Linear(3, 2), [""]),
+        (mixtures.FusedBlock(), ["experts"]),
         (nn.Sequential(nn.LSTM(3, 4)), ["0"]),
     ],
     ids=[
@@ -77,6 +78,7 @@ class SomeDataParallel(nn.Module):
         "resnet",
         "cnn",
         "linear",
+        "mixture",
         "lstm",
     ],
 )

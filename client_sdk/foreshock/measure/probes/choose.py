@@ -22,6 +22,7 @@ _POOLS = (
     nn.AdaptiveMaxPool3d,
     nn.Flatten,
 )
+_ROUTERS = re.compile(r"gate|gating|router|switch")
 _ACTIVATIONS = (
     nn.CELU,
     nn.ELU,
@@ -135,6 +136,7 @@ def _default(everything: list[tuple[str, nn.Module]]) -> list[Place]:
         return [*chosen, Place(*norm)] if norm else chosen
     if convolutional:
         return _convolutional(everything)
+    everything = [(name, module) for name, module in everything if not _routes(name, everything)]
     linear = _hidden(everything)
     if linear:
         return [Place(name, module) for name, module in evenly(linear)]
@@ -225,6 +227,15 @@ def _convolutional(everything: list[tuple[str, nn.Module]]) -> list[Place]:
     last = max(index for index, (_, module) in enumerate(everything) if isinstance(module, _CONVOLUTIONS))
     pooled = [(name, module) for name, module in everything[last:] if isinstance(module, _POOLS)]
     return [*chosen, Place(*pooled[-1], channels_first=True)] if pooled else chosen
+
+
+def _routes(name: str, everything: list[tuple[str, nn.Module]]) -> bool:
+    """True of a router beside its experts: its logits become few and sharp by design, and are no representation."""
+    parent, _, last = name.rpartition(".")
+    if not _ROUTERS.search(last):
+        return False
+    beside = (other.rpartition(".") for other, _ in everything)
+    return any(holder == parent and "expert" in part.lower() for holder, _, part in beside)
 
 
 def _hidden(everything: list[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module]]:

@@ -30,6 +30,7 @@ from foreshock_server.db import Database
 from foreshock_server.models import Run, Writer
 
 EVERY = 1.0  # seconds between samples
+BEHIND = 5.0  # seconds that a step may be sent late, by whatever holds its trainer up for a moment
 PAGE_EVERY = 3  # samples between looks at the page's requests
 PAGE = ("/runs?limit=50", "/runs/load-0000", "/runs/load-0000/verdict", "/runs/load-0000/figures")
 
@@ -150,6 +151,10 @@ def _judged(
         numbers[f"growth of {name}"] = grown.by
         if grown.exceeds(0.1, least):
             problems.append(f"{name} grew by {grown.by:.0f} {unit}, its middle is {grown.level:.0f}")
+    if told["behind"] > BEHIND:
+        problems.append(
+            f"trainers ran up to {told['behind']:.0f} s behind their clock: the load was not carried"
+        )
     late = growth([at for at, _ in told["latencies"]], spent)
     numbers["growth of ingest latency (ms)"] = late.by
     if late.exceeds(1.0, 20.0):

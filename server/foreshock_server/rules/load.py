@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,7 +36,7 @@ class RuleSet:
     @classmethod
     def load(cls, settings: Settings) -> RuleSet:
         """The built-in packs and those in `rules_dir`. A rule of one's own replaces the built-in one with its id."""
-        packs = [parse_pack(text, name) for name, text in builtin_packs()]
+        packs = _builtin()
         own: list[tuple[str, Pack]] = []
         problems: list[str] = []
         for name, text in _own_packs(settings.rules_dir):
@@ -130,6 +130,12 @@ def builtin_packs() -> list[tuple[str, str]]:
     return _shipped("builtin")
 
 
+@cache
+def _builtin() -> tuple[Pack, ...]:
+    """Read once: it takes a third of a second, and nothing in them can be changed."""
+    return tuple(parse_pack(text, name) for name, text in builtin_packs())
+
+
 def builtin_tests() -> list[tuple[str, str]]:
     """(name, text) of the drawn tests of each of them, which ship beside it."""
     return _shipped("builtin/tests")
@@ -175,8 +181,7 @@ def with_builtin_parts(rules: RuleSet) -> RuleSet:
     """These rules and the built-in ones that their joint rules are about."""
     if not any(rule.joint for rule in rules.rules):
         return rules
-    builtin = [rule for name, text in builtin_packs() for rule in parse_pack(text, name).rules]
-    others = [rule for rule in builtin if rules.get(rule.id) is None]
+    others = [rule for pack in _builtin() for rule in pack.rules if rules.get(rule.id) is None]
     meant = {one.id: one for rule in rules.rules for parts in parts_among(rule, others) for one in parts}
     origins = {**rules.origins, **dict.fromkeys(meant, "built-in")}
     return RuleSet((*rules.rules, *meant.values()), origins)

@@ -169,6 +169,19 @@ class Watch:
     ) -> bool:
         """The same where something comes between two of these readings."""
         waiting, start = self.waiting, 0
+
+        def part(begin: int, end: int) -> None:
+            some = None if entries is None else entries[begin:end]
+            self.see(
+                steps[begin:end],
+                times[begin:end],
+                values[begin:end],
+                attempt=attempt,
+                order=order,
+                changes=changes,
+                entries=some,
+            )
+
         ends = [
             next((row for row, step in enumerate(steps) if _comes(one, step)), len(steps)) for one in waiting
         ]
@@ -176,32 +189,12 @@ class Watch:
             if end == len(steps):
                 break
             self.waiting = []
-            part = slice(start, end)
             if end > start:
-                some = None if entries is None else entries[part]
-                self.see(
-                    steps[part],
-                    times[part],
-                    values[part],
-                    attempt=attempt,
-                    order=order,
-                    changes=changes,
-                    entries=some,
-                )
+                part(start, end)
             self.waiting, waiting, start = [one], waiting[1:], end
             self.turn((order[0], order[1], 0), changes)
         self.waiting = []
-        rest = slice(start, len(steps))
-        some = None if entries is None else entries[rest]
-        self.see(
-            steps[rest],
-            times[rest],
-            values[rest],
-            attempt=attempt,
-            order=order,
-            changes=changes,
-            entries=some,
-        )
+        part(start, len(steps))
         self.waiting = waiting
         return True
 

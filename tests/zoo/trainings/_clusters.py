@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 CLASSES = 10
 
@@ -46,3 +46,10 @@ def clusters(
     x = centres[of] + spread * torch.randn(learn + held, inputs, generator=generator)
     y = of % CLASSES
     return Rows(x[:learn], y[:learn]), Rows(x[learn:], y[learn:])
+
+
+def perceptron(inputs: int, width: int) -> nn.Sequential:
+    """Rows [N, inputs] -> logits [N, CLASSES], by two hidden layers of rectified units."""
+    return nn.Sequential(
+        nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, CLASSES)
+    )

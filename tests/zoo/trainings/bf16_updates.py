@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 from torch.nn import functional as F  # noqa: N812 (the field's own name)
 
 import foreshock
 
-from ._clusters import CLASSES, clusters
+from ._clusters import clusters, perceptron
 from .pair import Pair, Setting
 
 
@@ -36,13 +35,7 @@ def train(run: foreshock.Run, setting: Setting) -> None:
     torch.manual_seed(setting.seed)
     generator = torch.Generator().manual_seed(setting.seed)
     learn, held = clusters(size.inputs, generator)
-    model = nn.Sequential(
-        nn.Linear(size.inputs, size.width),
-        nn.ReLU(),
-        nn.Linear(size.width, size.width),
-        nn.ReLU(),
-        nn.Linear(size.width, CLASSES),
-    )
+    model = perceptron(size.inputs, size.width)
     if setting.collapses:
         model.to(torch.bfloat16)
     optimizer = torch.optim.AdamW(model.parameters(), lr=size.lr, weight_decay=0.0)

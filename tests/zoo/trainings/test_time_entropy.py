@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812 (the field's own name)
 
 import foreshock
 
-from ._clusters import CLASSES, Rows, clusters
+from ._clusters import Rows, clusters, perceptron
 from .pair import Pair, Setting
 
 
@@ -40,13 +40,7 @@ def train(run: foreshock.Run, setting: Setting) -> None:
     torch.manual_seed(setting.seed)
     generator = torch.Generator().manual_seed(setting.seed)
     learn, stream = clusters(size.inputs, generator)
-    model = nn.Sequential(
-        nn.Linear(size.inputs, size.width),
-        nn.ReLU(),
-        nn.Linear(size.width, size.width),
-        nn.ReLU(),
-        nn.Linear(size.width, CLASSES),
-    )
+    model = perceptron(size.inputs, size.width)
     _learn_the_source(model, learn, generator)
     optimizer = torch.optim.SGD(model.parameters(), lr=size.lr, momentum=0.9)
     run.watch(model, optimizer=optimizer, quiet=True)

@@ -12,17 +12,17 @@ from foreshock.measure.assembly import Assembly
 from foreshock.measure.collector import HostCollector
 from foreshock.measure.finish import StepRow
 from foreshock.measure.site import Clock, Site
-from foreshock.series import SeriesSpec
+from foreshock.series import FrameSpec, SeriesSpec
 
 CPU = torch.device("cpu")
 
 
-def sites(count: int, series: int = 2) -> list[Site]:
-    clock = Clock({"features": 1})
+def sites(count: int, series: int = 2, kind: str = "policy") -> list[Site]:
+    clock = Clock({kind: 1})
     made = []
     for index in range(count):
         specs = [SeriesSpec(f"s{number}", "x", place=str(index)) for number in range(series)]
-        site = Site(str(index), "features", specs, lambda tensors: tensors[0], clock, CPU)
+        site = Site(str(index), kind, specs, lambda tensors: tensors[0], clock, CPU)
         site.index = index
         site.row.copy_(index + torch.arange(series) / 10)
         made.append(site)
@@ -45,6 +45,28 @@ def test_a_set_of_sites_is_one_frame_whatever_the_order_they_recorded_in() -> No
     assert [spec.place for spec in row.frame.series] == ["0", "0", "1", "1", "2", "2"]
     assembly.send(three, 8, 2.5)
     assert assembly.arrived()[0].frame is row.frame
+
+
+def test_sets_of_several_turns_share_the_frames_of_the_turns_until_they_come_again() -> None:
+    assembly, six = Assembly(), sites(6, kind="features")  # a turn each
+    described: set[FrameSpec] = set()
+    alone = {}
+    for step, some in enumerate(itertools.combinations(six, 3)):
+        assembly.send(some, step, 0.0)
+        rows = assembly.arrived()
+        assert [row.frame.series[0].place for row in rows] == [site.place for site in some]
+        alone.update({row.frame.series[0].place: row.frame for row in rows})
+        described |= {row.frame for row in rows}
+    assert len(described) == 6
+    for step in range(3):
+        assembly.send(reversed(six), step, 0.0)
+        rows = assembly.arrived()
+        assert read(rows) == pytest.approx(
+            {f"s{n}{{place={i}}}": i + n / 10 for i in range(6) for n in range(2)}
+        )
+        assert len(rows) == (6 if step < 2 else 1)
+    assembly.send(six[:1], 9, 0.0)
+    assert [row.frame for row in assembly.arrived()] == [alone["0"]]
 
 
 def test_rows_stay_what_they_were_when_the_sites_go_on() -> None:
@@ -90,7 +112,7 @@ def test_what_a_device_cannot_take_is_counted(monkeypatch: pytest.MonkeyPatch) -
 
 def test_sites_of_one_name_stand_in_frames_of_their_own_and_nothing_is_lost() -> None:
     assembly, three = Assembly(), sites(3)
-    twin = Site("0 again", "features", three[0].specs, lambda tensors: tensors[0], three[0].clock, CPU)
+    twin = Site("0 again", "policy", three[0].specs, lambda tensors: tensors[0], three[0].clock, CPU)
     twin.index = 3
     twin.row.copy_(torch.tensor([8.0, 9.0]))
     assembly.send([*three, twin], 0, 0.0)

@@ -2,7 +2,7 @@
 
 What a run's rules remember stays in memory while this process works on the run. Blocks are judged from one moment of the database
 and without holding anything; what came of them is stored under the run's lock, and only if no cursor of the run has moved since:
-at once when somebody could see a change, else after `settle` seconds. So a kill at any moment leaves the cursor where it was and
+at once when an alert fires, resolves or grows critical, else after `settle` seconds. So a kill at any moment leaves the cursor where it was and
 the same blocks are judged again with the same result, and of two evaluators with the same blocks one stores and the other forgets.
 
 A series goes on across the attempts of its run: memory, baseline and a firing alert survive a resume, and the step may go back.
@@ -11,6 +11,7 @@ A series goes on across the attempts of its run: memory, baseline and a firing a
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -43,6 +44,7 @@ SETTLE_SECONDS = 5.0  # how old what only this process knows may become …
 SETTLE_SHARE = 0.04  # … where storing it takes no more than this share of the time, else older, …
 LONGEST_SETTLE = 30.0  # … as far as this
 SETTLE_BLOCKS = 512  # and how much of it a kill may cost to judge again
+SETTLE_SLICE = 0.25  # seconds after which what can wait gives way to what is new
 ADOPT_SECONDS = 30.0  # between looks for runs that go on without anything new, where a rule waits for that
 ADOPT_FOR_SECONDS = 86_400.0  # and nothing changed in them for no longer than this
 IDLE_SECONDS = 600.0  # after which a run's memory is dropped: it can be read again
@@ -71,7 +73,7 @@ class Evaluator:
         self.settings = settings
         self._leases = leases or AllMine()
         self._settle = settle
-        self._storing = 0.0  # seconds that storing one run's memory took, about
+        self._storing = 0.0  # seconds that storing a run took, about, waiting for the database included
         self._clock = clock
         self._judge = Judge(rules)
         self._memories: dict[str, Memory] = {}
@@ -94,10 +96,9 @@ class Evaluator:
                 if self._aside.get(run_id, now) <= now and self._leases.mine(run_id)
             }
             self._look(session, now)
-        due = self._due()
-        kept = self._store_all(due, now)
+        urgent, patient = self._due()
+        lost = self._store_all(urgent, now) | self._store_all(patient, now, SETTLE_SLICE)
         self._forget()
-        lost = {one.run_id for one in due} - kept  # others were faster, or it failed
         return sum(number for run_id, number in blocks.items() if run_id not in lost)
 
     def settle(self) -> None:
@@ -153,26 +154,28 @@ class Evaluator:
         if memory.touched and memory.since is None:
             memory.since = time.monotonic()
 
-    def _due(self) -> list[Memory]:
-        """What shall be stored now."""
+    def _due(self) -> tuple[list[Memory], list[Memory]]:
+        """What shall be stored now: at once, and in turn, those first that have waited longest."""
         unsaved = [one for one in self._memories.values() if one.since is not None]
         dear = min(LONGEST_SETTLE, len(unsaved) * self._storing / SETTLE_SHARE) if self._settle else 0.0
         since = time.monotonic() - max(self._settle, dear)
-        return [
+        urgent = [one for one in unsaved if one.urgent or not self._leases.mine(one.run_id)]
+        patient = [
             one
             for one in unsaved
-            if one.visible
-            or (one.since is not None and one.since <= since)
-            or one.blocks >= SETTLE_BLOCKS
-            or not self._leases.mine(one.run_id)
+            if one not in urgent
+            and ((one.since is not None and one.since <= since) or one.blocks >= SETTLE_BLOCKS)
         ]
+        return urgent, sorted(patient, key=lambda one: one.since or 0.0)
 
-    def _store_all(self, memories: Sequence[Memory], now: float) -> set[str]:
-        """The runs that were stored."""
-        kept: set[str] = set()
+    def _store_all(self, memories: Sequence[Memory], now: float, seconds: float = math.inf) -> set[str]:
+        """The runs that were to be stored and are not, as others were faster or it failed; some may be left for later."""
+        lost: set[str] = set()
         together = RUNS_TOGETHER if self.database.is_sqlite else 1
+        until = time.monotonic() + seconds
         for start in range(0, len(memories), together):
             some = memories[start : start + together]
+            kept: set[str] = set()
             try:
                 kept |= self._store(some, now) if len(some) > 1 else self._store_alone(some[0], now)
             except DBAPIError:
@@ -181,18 +184,21 @@ class Evaluator:
             except Exception:  # noqa: BLE001 (of one of them: which, shows when each is alone)
                 for one in some:
                     kept |= self._store_alone(one, now)
-        return kept
+            lost |= {one.run_id for one in some} - kept
+            if time.monotonic() > until:
+                break
+        return lost
 
     def _store_alone(self, memory: Memory, now: float) -> set[str]:
         return self._guarded(memory.run_id, partial(self._store, [memory], now), now, set())
 
     def _store(self, memories: Sequence[Memory], now: float) -> set[str]:
+        began = time.monotonic()
         for one in memories:
             one.settle()
         with self.database.writing() as session:
-            began = time.monotonic()
             kept = {one.run_id for one in memories if store(session, one, now)}
-            took = (time.monotonic() - began) / len(memories)
+        took = (time.monotonic() - began) / len(memories)
         self._storing += 0.2 * (took - self._storing)
         self._drop([one for one in memories if one.run_id not in kept])
         for one in memories:

@@ -181,6 +181,11 @@ class Memory:
         self._wake(watch)
 
     @property
+    def urgent(self) -> bool:
+        """True when there is something to tell: what is merely pending can wait, as noise alone makes some series of every run so."""
+        return bool(self.changes or self.messages or self.retired)
+
+    @property
     def visible(self) -> bool:
         """True when someone who looks at the run could see a difference from what is stored."""
         return bool(self.changes or self.retired) or any(self.watches[key].seen for key in self.touched)

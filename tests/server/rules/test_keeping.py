@@ -342,6 +342,36 @@ def test_what_nobody_could_see_waits_and_what_somebody_could_does_not(stored, ev
     assert stored.evaluated() == {(1, "w"): 3}
 
 
+def test_what_is_pending_waits_too(stored, evaluator):
+    slow = f"{LOW}    for_steps: 3\n"
+    watcher = evaluator(slow, settle=1e9)
+    stored.block({"x": [3.0, 0.5]})
+    watcher.run_once()
+    assert stored.evaluated() == {(1, "w"): 0}
+    stored.block({"x": [0.5]}, first=2)
+    watcher.run_once()
+    assert stored.evaluated() == {(1, "w"): 0}
+    stored.block({"x": [0.5, 0.5]}, first=3)
+    watcher.run_once()
+    assert [kind for *_, kind, _ in stored.drawn()] == ["fired"]
+    assert stored.evaluated() == {(1, "w"): 3}
+
+
+def test_what_can_wait_gives_way_to_what_is_new_and_is_stored_in_turn(new_run, evaluator, monkeypatch):
+    monkeypatch.setattr(module, "SETTLE_SLICE", -1.0)
+    monkeypatch.setattr(module, "RUNS_TOGETHER", 1)
+    monkeypatch.setattr(module, "SETTLE_BLOCKS", 1)
+    runs = [new_run(f"run-{number}") for number in range(4)]
+    watcher = evaluator(LOW, settle=1e9)
+    for run in runs:
+        run.block({"x": [3.0]})
+    after = []
+    for _ in runs:
+        watcher.run_once()
+        after.append(sum(run.evaluated() == {(1, "w"): 1} for run in runs))
+    assert after == [1, 2, 3, 4]
+
+
 def test_what_waits_is_stored_after_a_while_or_when_it_is_much(stored, evaluator, monkeypatch):
     monkeypatch.setattr(module, "SETTLE_BLOCKS", 2)
     watcher = evaluator(LOW, settle=1e9)

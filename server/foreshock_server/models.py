@@ -307,6 +307,7 @@ class Alert(Base):
     """The state of one rule on one series of one run, with what its detector remembers."""
 
     __tablename__ = "alerts"
+    __table_args__ = (Index("ix_alerts_run_id_state_severity", "run_id", "state", "severity"),)
 
     run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     rule: Mapped[str] = mapped_column(String(100), primary_key=True)

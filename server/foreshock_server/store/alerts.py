@@ -16,25 +16,32 @@ FIRING = "firing"
 def firing(session: Session, run_id: str) -> list[dict[str, Any]]:
     """Every alert of the run that is firing now, in the shape of the wire contract's `alerts`."""
     query = (
-        select(Alert, Series.key)
+        select(
+            Alert.rule,
+            Series.key,
+            Alert.severity,
+            Alert.fired_step,
+            Alert.reading,
+            Alert.episode,
+        )
         .join(Series, (Series.run_id == Alert.run_id) & (Series.series_id == Alert.series_id))
         .where(Alert.run_id == run_id, Alert.state == FIRING)
         .order_by(Alert.fired_step, Alert.rule, Series.key)
     )
     return [
         {
-            "rule": alert.rule,
+            "rule": rule,
             "series": key,
-            "state": alert.state,
-            "severity": alert.severity,
-            "step": alert.fired_step,
-            "value": alert.reading.get("value"),
-            "baseline": alert.reading.get("baseline"),
-            "threshold": alert.reading.get("threshold"),
-            "message": alert.reading.get("message", ""),
-            "episode": alert.episode,
+            "state": FIRING,
+            "severity": severity,
+            "step": step,
+            "value": reading.get("value"),
+            "baseline": reading.get("baseline"),
+            "threshold": reading.get("threshold"),
+            "message": reading.get("message", ""),
+            "episode": episode,
         }
-        for alert, key in session.execute(query)
+        for rule, key, severity, step, reading, episode in session.execute(query)
     ]
 
 

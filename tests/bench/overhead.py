@@ -16,9 +16,11 @@ from tests.bench.turns import Subject, ours, rival, turns
 LOGGING = ((20, 0.0, 400), (500, 0.0, 200), (20, 0.005, 200))  # metrics, pause after a step, steps of a turn
 TURN = 5  # training steps of a turn: short, so that a change of the machine's mood meets every subject
 GROUP = 4  # turns that make one run, with two steps at our cadence of ten; five runs hold the one record of wandb.watch
+SELDOM = 4  # of so many runs those many times dearer take part in one: what they cost shows at once
 WARM = (
     100  # steps of ours before: the first records of all places are paid off by then, and their prices known
 )
+ALONE = "no server on these cores"
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,11 @@ class Shape:
     about: str
     subjects: Mapping[str, str]  # what a row says -> the variant of subjects/training.py
     runs: int
+    dear: tuple[str, ...] = ()  # beginnings of the names of subjects that take part seldom
+
+    def asks(self, subject: str, run: int) -> bool:
+        """Whether it takes part in this run."""
+        return run % SELDOM == 0 or not subject.startswith(self.dear)
 
     def steps(self, subject: str, quick: bool) -> int:
         """Of a turn. Cockpit's take seconds each, and all of them cost alike."""
@@ -43,8 +50,8 @@ SHAPES = (
             "bare": "bare",
             "bare again": "bare",  # what it differs by from the first is the error of the table
             "foreshock": "foreshock",
-            "foreshock, no server on these cores": "foreshock-alone",
-            "foreshock, every family, no server on these cores": "foreshock-every",
+            f"foreshock, {ALONE}": "foreshock-alone",
+            f"foreshock, every family, {ALONE}": "foreshock-every",
             "foreshock, every family, no budget": "foreshock-all",
             "wandb.watch every 100 steps": "wandb-100",
             "wandb.watch every step": "wandb-1",
@@ -52,7 +59,13 @@ SHAPES = (
             "cockpit full": "cockpit-full",
             "effective rank by exact SVD, 6 blocks, each step": "svd",
         },
-        runs=10,
+        runs=12,
+        dear=(
+            "foreshock, every family, no budget",
+            "wandb.watch every step",
+            "cockpit",
+            "effective rank by exact SVD",
+        ),
     ),
     Shape(
         "convolutional",
@@ -61,15 +74,16 @@ SHAPES = (
             "bare": "bare",
             "bare again": "bare",  # what it differs by from the first is the error of the table
             "foreshock": "foreshock",
-            "foreshock, no server on these cores": "foreshock-alone",
-            "foreshock, every family, no server on these cores": "foreshock-every",
+            f"foreshock, {ALONE}": "foreshock-alone",
+            f"foreshock, every family, {ALONE}": "foreshock-every",
             "foreshock, every family, no budget": "foreshock-all",
             "wandb.watch every 100 steps": "wandb-100",
             "wandb.watch every step": "wandb-1",
             "cockpit economy": "cockpit-economy",
             "cockpit full": "cockpit-full",
         },
-        runs=5,
+        runs=8,
+        dear=("foreshock, every family, no budget", "wandb.watch every step", "cockpit"),
     ),
 )
 
@@ -146,27 +160,28 @@ def _training_steps(folder: Path, server: Server, quick: bool, shape: Shape) -> 
         for _ in range(0 if quick else WARM // TURN):  # until every place has its price
             for _ in taking.round({"steps": TURN, "threads": threads}, lambda name: name.startswith(OURS)):
                 pass
-        total: dict[str, list[float]] = {}
-        for _ in range(1 if quick else shape.runs):
+        total: dict[str, list[tuple[float, float]]] = {}  # of each run: its mean, and the bare one's
+        for run in range(1 if quick else shape.runs):
             group: dict[str, list[float]] = {}
             for _ in range(1 if quick else GROUP):
                 for subject, seconds in taking.round(
-                    lambda name: {**warm, "steps": shape.steps(name, quick)}
+                    lambda name: {**warm, "steps": shape.steps(name, quick)},
+                    partial(shape.asks, run=run),
                 ):
                     group.setdefault(subject, []).extend(seconds)
                 taking.rotate()  # what one subject leaves to the next one meets all of them
             for subject, seconds in group.items():
                 step.add(subject, (s * 1e3 for s in seconds))
-                total.setdefault(subject, []).extend(seconds)
                 if subject != "bare" and "bare" in group:
+                    total.setdefault(subject, []).append((fmean(seconds), fmean(group["bare"])))
                     ratio.add(subject, fmean(seconds) / fmean(group["bare"]))
-        for subject in [name for name in total if name != "bare"]:
-            whole.add(subject, fmean(total[subject]) / fmean(total["bare"]))
-        for turn in range(1 if quick else 2 * shape.runs):
+        for subject, runs in total.items():
+            whole.add(subject, sum(own for own, _ in runs) / sum(bare for _, bare in runs))
+        for turn in range(1 if quick else 4 * shape.runs):
             pair: list[dict[str, float]] = [{}, {}]
             for paused in (turn % 2, 1 - turn % 2):  # either first, by turns
                 request = {**warm, "steps": 2 if quick else 2 * TURN, "paused": bool(paused)}
-                for subject, seconds in taking.round(request, lambda name: name.startswith(OURS)):
+                for subject, seconds in taking.round(request, lambda name: name.endswith(ALONE)):
                     pair[paused][subject] = fmean(seconds[1:])  # the first also finishes what the other began
             for subject in pair[0].keys() & pair[1].keys():
                 watched.add(subject, pair[0][subject] / pair[1][subject])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 from pathlib import Path
 from typing import Literal
@@ -89,9 +90,9 @@ class Settings(BaseSettings):
         default=60.0, gt=0, description="seconds without a block after which a running run counts as silent"
     )
     workers: bool | Literal["process"] = Field(
-        default=True,
-        description="evaluate rules and send alerts in this process (true), in one of its own (process), or not (false) where "
-        "`foreshock worker` does it",
+        default="process" if os.name == "posix" else True,
+        description="where `foreshock serve` evaluates rules, seals and sends alerts: in a process beside it (process), in its own "
+        "(true), or nowhere (false), as `foreshock worker` does it",
     )
 
     log_format: Literal["text", "json"] = Field(

@@ -59,7 +59,7 @@ SHAPES = (
             "cockpit full": "cockpit-full",
             "effective rank by exact SVD, 6 blocks, each step": "svd",
         },
-        runs=12,
+        runs=8,
         dear=(
             "foreshock, every family, no budget",
             "wandb.watch every step",
@@ -177,7 +177,7 @@ def _training_steps(folder: Path, server: Server, quick: bool, shape: Shape) -> 
                     ratio.add(subject, fmean(seconds) / fmean(group["bare"]))
         for subject, runs in total.items():
             whole.add(subject, sum(own for own, _ in runs) / sum(bare for _, bare in runs))
-        for turn in range(1 if quick else 4 * shape.runs):
+        for turn in range(1 if quick else 2 * shape.runs):
             pair: list[dict[str, float]] = [{}, {}]
             for paused in (turn % 2, 1 - turn % 2):  # either first, by turns
                 request = {**warm, "steps": 2 if quick else 2 * TURN, "paused": bool(paused)}

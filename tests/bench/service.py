@@ -115,6 +115,7 @@ def serving(data_dir: Path, *, again: bool = False, **environment: str) -> Itera
     ]
     log = data_dir.parent / f"{data_dir.name}.log"
     with answering(command, {**os.environ, **environment}, f"{url}/readyz", log) as pid:
+        _wait_for_stages(url)
         yield Server(url, data_dir, pid)
 
 
@@ -139,6 +140,21 @@ def answering(command: Sequence[str], environment: Mapping[str, str], url: str, 
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _wait_for_stages(url: str) -> None:
+    """Until each stage has had a round: what starting takes is nobody's reading."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        rounds = [
+            line.rpartition(" ")[2] for line in lines if line.startswith("foreshock_stage_rounds_total{")
+        ]
+        if all(float(number) > 0 for number in rounds):
+            return
+        time.sleep(0.05)
+    raise NotUp(f"the stages of {url} do nothing")
 
 
 def _answers(url: str) -> bool:

@@ -192,6 +192,8 @@ def test_an_alert_is_there_well_within_a_second_of_its_block(served, wire):
     trainer = wire.Trainer(served.http)
     trainer.open()
     trainer.send(1, [wire.rows(1, [1], [[1.0]])], [{"frame": 1, "series": [wire.series("loss")]}])
+    idle = 'foreshock_stage_rounds_total{stage="evaluate"} 0.0'
+    assert _until(lambda: idle not in served.http.get("/metrics").text, 60.0)  # the worker has begun
     began = time.monotonic()
     trainer.send(2, [wire.rows(1, [2], [[float("nan")]])])
     assert _until(lambda: trainer.get()["firing"] == 1, 5.0)

@@ -1,4 +1,4 @@
-"""`foreshock serve`: the API and the page; with the embedded database, everything in one process."""
+"""`foreshock serve`: the API and the page, and beside it, in a process of its own, what works on what is stored."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _GRACE = 5  # seconds that requests in course get when the server stops
 
 
 def serve(argv: Sequence[str]) -> int:
-    """Serve the API and the page; with the embedded database, everything in this one process."""
+    """Serve the API and the page, evaluate rules and send alerts: nothing else is needed."""
     parser = argparse.ArgumentParser("foreshock serve", description=serve.__doc__)
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, help="port to listen on; 0 takes a free one (default 8642)")

@@ -25,6 +25,7 @@ from foreshock_server.store.series import NewFrame, NewSeries, register_frames
 LAYERS = 24
 LOGGED = 500
 TYPICAL_RUNS, TYPICAL_SERIES = 100, 500  # one step a second each: what one worker serves
+BEGAN = 1.7e9  # of the clock, which goes on by a second a step: what arrived long ago is missed
 SETTLED = 5  # steps between two times of storing: a training process takes one a second
 
 
@@ -70,7 +71,10 @@ def _cost(
 ) -> list[float]:
     """Milliseconds per run and step, one reading per SETTLED steps; the first steps of a run, which read its series, are left out."""
     settings = Settings(database_url=database.url, rules_dir=None)
-    evaluator = Evaluator(database, RuleSet.load(settings), LocalBus(), settings, settle=float("inf"))
+    now = BEGAN
+    evaluator = Evaluator(
+        database, RuleSet.load(settings), LocalBus(), settings, settle=float("inf"), clock=lambda: now
+    )
     values = _values(frame, steps) if values is None else values
     names = [f"run-{number}" for number in range(runs)]
     for name in names:
@@ -84,18 +88,19 @@ def _cost(
                 attempt=1,
                 writer="r0-bench",
                 info={},
-                started_at=0.0,
-                now=0.0,
+                started_at=now,
+                now=now,
             )
             register_frames(session, name, 1, "r0-bench", [frame])
     spent = []
     for step in range(steps):
+        now += 1.0
         for name in names:
             with database.writing() as session:
                 lock_run(session, name)
-                writer = ensure_writer(session, name, 1, "r0-bench", now=0.0)
+                writer = ensure_writer(session, name, 1, "r0-bench", now=now)
                 at = np.array([step])
-                append(session, writer, step + 1, [RowGroup(1, at, at.astype(float), values[at], None)], 0.0)
+                append(session, writer, step + 1, [RowGroup(1, at, np.array([now]), values[at], None)], now)
         began = time.process_time()
         while evaluator.run_once():
             pass

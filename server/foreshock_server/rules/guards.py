@@ -18,6 +18,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from foreshock_server.rules.detectors import Baseline
+from foreshock_server.store.rows import RowGroup
+
+_LEAST = -float(np.finfo(np.float64).max)  # of finite numbers
+_NO_STEP = int(np.iinfo(np.int64).min)  # before all steps
 
 
 class SeriesLike(Protocol):
@@ -47,6 +51,31 @@ class Gauge(NamedTuple):
     def holds(self, step: int) -> bool:
         """True when a reading at this step does not count."""
         return self.since is not None and self.since <= step and (self.until is None or step < self.until)
+
+
+class Bounds(NamedTuple):
+    """Readings of a companion from `low` to `high`, at this step or later, leave its gauge as it is and hold nothing back."""
+
+    low: float
+    high: float
+    step: int
+
+
+class Calm(NamedTuple):
+    """Rows of a frame that change no gauge, and of which nothing is held back: the readings of all companions lie within these."""
+
+    columns: NDArray[np.intp]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    step: int  # the first that is not too early
+
+    def lets_pass(self, group: RowGroup) -> bool:
+        """True when all of these rows are such."""
+        values = group.values[:, self.columns]
+        within = (values >= self.low) & (values <= self.high)
+        if group.absent is not None:
+            within |= group.absent[:, self.columns]
+        return bool(group.steps.min() >= self.step and within.all())
 
 
 class Need(BaseModel):
@@ -116,17 +145,22 @@ class Need(BaseModel):
     def _is_unusual(self, value: float, usual: Baseline) -> bool:
         return self.share is not None and usual.value is not None and value < self.share * usual.value
 
-    def changes_nothing(self, gauge: Gauge, steps: Sequence[int], values: NDArray[np.float64]) -> bool:
-        """True when such readings leave the gauge as it is, and hold nothing back: found for all of them in one go."""
+    def bounds(self, gauge: Gauge) -> Bounds | None:
+        """Which readings change nothing; None: each may."""
         if gauge.is_short or (self.share is not None and gauge.usual.value is None):
-            return False
-        if gauge.until is not None and min(steps) < gauge.until:
-            return False
-        low = -math.inf if self.at_least is None else self.at_least
+            return None
+        low = _LEAST if self.at_least is None else self.at_least
         if self.share is not None and gauge.usual.value is not None:
             low = max(low, self.share * gauge.usual.value)
-        high = math.inf if self.at_most is None else self.at_most
-        return bool(((values >= low) & (values <= high) & np.isfinite(values)).all())
+        high = -_LEAST if self.at_most is None else self.at_most
+        return Bounds(low, high, _NO_STEP if gauge.until is None else gauge.until)
+
+    def changes_nothing(self, gauge: Gauge, steps: Sequence[int], values: NDArray[np.float64]) -> bool:
+        """True when such readings leave the gauge as it is, and hold nothing back: found for all of them in one go."""
+        bounds = self.bounds(gauge)
+        if bounds is None or min(steps) < bounds.step:
+            return False
+        return bool(((values >= bounds.low) & (values <= bounds.high)).all())
 
 
 def dump(needs: Sequence[Need], gauges: Sequence[Gauge]) -> list[Any]:

@@ -146,7 +146,7 @@ class Judge:
             watch = self._column(session, memory, column, group, key[0], order, changes)
             if watch is not None and watch.tasks:
                 _begin_tasks(memory, watch)
-        held = hold(session, memory, plan, group) if plan.guarded or plan.companions else {}
+        held = hold(session, memory, key, plan, group) if plan.guarded or plan.companions else {}
         for vector in plan.vectors:
             self._vector(session, memory, vector, group, key[0], order, changes, held)
         for column in _alarmed(memory, plan, group):

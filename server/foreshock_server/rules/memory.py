@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from foreshock_server.models import Alert, Run, Writer
 from foreshock_server.rules.applies import profile_of
 from foreshock_server.rules.columns import Column, Plan, Subject, subjects
+from foreshock_server.rules.guards import Calm
 from foreshock_server.rules.incidents import Leader, Member, Message
 from foreshock_server.rules.joint import still
 from foreshock_server.rules.load import RuleSet
@@ -56,6 +57,7 @@ class Memory:
     tasks: list[NewTask] = field(default_factory=list)  # that began in the block in course
     announced: bool = False  # the run says itself when a new task begins
     guarded: list[Watch] = field(default_factory=list)  # under rules that ask what a reading rests on
+    calm: dict[tuple[int, str, int], Calm | None] = field(default_factory=dict)  # by attempt, writer, frame
     references: dict[tuple[str, str], Curve] = field(default_factory=dict)  # by run and series, as read
     firing: dict[str, dict[int, Member]] = field(default_factory=dict)  # rule -> its members, by series
     plans: dict[tuple[int, str, int], Plan] = field(default_factory=dict)  # by attempt, writer, frame
@@ -213,6 +215,7 @@ class Memory:
         if watch.rule.needs:
             self.guarded.append(watch)
             self._beside.clear()
+            self.calm.clear()
         self._wake(watch)
         return watch
 

@@ -16,6 +16,7 @@ from foreshock_server.rules.guards import Gauge, Need
 from foreshock_server.rules.load import BadRules, parse_pack
 from foreshock_server.rules.state import Machine, advance
 from foreshock_server.rules.trial.replay import replay
+from foreshock_server.rules.watch import Watch
 
 LOW = """
     id: low
@@ -262,3 +263,18 @@ def test_an_alert_that_is_undecided_says_why(stored, evaluator, database):
             ("ok", None),
         ][first]
         assert alert["message"].endswith("Not decided now: n reads 2, less than 8.") is (first == 1)
+
+
+def test_rows_whose_companions_do_well_are_looked_at_together(stored, evaluator, monkeypatch):
+    asked = []
+    gauge = Watch.gauge
+    monkeypatch.setattr(Watch, "gauge", lambda self, *given: asked.append(self) or gauge(self, *given))
+    watcher = evaluator(*RULES, settle=1e9)
+    for step in range(40):
+        stored.block({"x": [2.0], "n": [20.0], "bad": [0.0]}, steps=[step])
+        watcher.run_once()
+    usual = len(asked)
+    stored.block({"x": [2.0], "n": [2.0], "bad": [0.0]}, steps=[40])
+    watcher.run_once()
+    assert 0 < usual < 40
+    assert len(asked) > usual

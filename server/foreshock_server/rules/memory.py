@@ -164,12 +164,10 @@ class Memory:
         """Where readings of this frame may lie; those of the same series in other frames are judged first."""
         own = self.shelves.get((*key, frame))
         if own is None:
-            own = self.shelves[(*key, frame)] = Shelf(
-                key[0], columns, lambda one: self.watches[one.rule.id, one.series_id], self.note
-            )
-        for other in self.shelves.values():
-            if other is not own and other.is_in_use and not other.watched.isdisjoint(own.watched):
-                other.wake()
+            own = Shelf(key[0], columns, lambda one: self.watches[one.rule.id, one.series_id], self.note)
+            own.meet(self.shelves.values())
+            self.shelves[(*key, frame)] = own
+        own.wake_others()
         return own
 
     def settle(self) -> None:

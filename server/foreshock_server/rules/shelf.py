@@ -2,7 +2,8 @@
 
 Most readings of a healthy run change nothing that anybody could see: the machine is ok, and too few of the last ones lie beyond
 the line for their median to be. Detectors say where that line is (`Detector.quiet`), one comparison finds it for all columns, and
-what was put aside is judged later in one go with the same result (`Watch.pass_over`).
+what was put aside is judged later in one go with the same result (`Watch.pass_over`). Readings from before a rule's warm-up has
+passed are not even put aside: nothing looks at them.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Shelf:
         self, attempt: int, columns: Sequence[Column], watch: FindWatch, passed: Callable[[Watch], None]
     ) -> None:
         self.watched = frozenset((one.rule.id, one.series_id) for one in columns)
+        self._others: list[Shelf] = []  # with a watch of this one
         self._attempt = attempt
         self._columns = columns
         self._positions = np.array([one.position for one in columns], np.intp)
@@ -50,6 +52,7 @@ class Shelf:
         self._awake = np.ones(size, np.bool_)  # each of its readings is judged as it comes
         self._low, self._high = np.full(size, -np.inf), np.full(size, np.inf)
         self._window, self._most = np.ones(size, np.intp), np.zeros(size, np.intp)
+        self._warmup = np.zeros(size, np.int64)  # of what is awake: readings at earlier steps change nothing
         self._outside = np.zeros((1, size), np.bool_)  # of the last readings, as many as the widest window
         self._groups: list[_Group] = []
         self._begin = np.zeros(size, np.intp)  # the first of these groups that a column has not judged
@@ -58,6 +61,19 @@ class Shelf:
     def is_in_use(self) -> bool:
         """True while readings of some column may lie here."""
         return not bool(self._awake.all())
+
+    def meet(self, others: Iterable[Shelf]) -> None:
+        """These are there too."""
+        for other in others:
+            if not other.watched.isdisjoint(self.watched):
+                self._others.append(other)
+                other._others.append(self)
+
+    def wake_others(self) -> None:
+        """Those with a watch of this one, which is about to judge it."""
+        for other in self._others:
+            if other.is_in_use:
+                other.wake()
 
     def take(self, group: RowGroup, *, whole: bool = False) -> list[int]:
         """The numbers of the columns whose readings of this group are to be judged now; their earlier ones have been.
@@ -74,10 +90,11 @@ class Shelf:
         if outside.any():
             wanted |= self._beyond(outside)
         self._outside = np.concatenate([self._outside, outside])[-len(self._outside) :]
-        found: list[int] = np.flatnonzero(wanted).tolist()
+        early = self._awake & (group.steps.max() < self._warmup)
+        found: list[int] = np.flatnonzero(wanted & ~early).tolist()
         for one in found:
             self._pass(one)
-        if len(found) < len(self._columns):
+        if not wanted.all():
             self._groups.append(_Group(group.steps.tolist(), group.times.tolist(), values))
             self._begin[wanted] = len(self._groups)
             if len(self._groups) >= MOST_GROUPS:
@@ -91,6 +108,7 @@ class Shelf:
         if quiet is not None and quiet.is_beyond:
             quiet = None
         self._awake[one] = quiet is None
+        self._warmup[one] = 0 if watch.waiting else watch.rule.policy.warmup_steps
         if quiet is None:
             return
         self._low[one], self._high[one] = quiet.low, quiet.high
@@ -112,6 +130,7 @@ class Shelf:
 
     def wake(self) -> None:
         """The same, and let nothing lie here until its column was judged anew: others have judged, or will judge, its series."""
+        self._warmup[:] = 0
         if not self._awake.all():
             self.clear()
             self._awake[:] = True

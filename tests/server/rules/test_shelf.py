@@ -22,6 +22,11 @@ DETECTORS = {
     "relative": {"kind": "threshold", "below": 0.7, "relative_to_baseline": True, "baseline_records": 7, "median": 3},
     "one reading": {"kind": "threshold", "above": 1.2},
     "slope": {"kind": "slope", "above": 5.0},
+    "drop": {"kind": "drop", "to": 0.75, "critical": 0.4, "clear": 0.85, "median": 3, "baseline_records": 6},
+    "drop, trusted": {"kind": "drop", "by": 0.3, "absolute": 0.5, "trust_from": 0.9, "scatter": 0.2, "median": 4, "baseline_records": 5},
+    "rise": {"kind": "rise", "by": 0.3, "critical": 0.8, "absolute": 1.6, "absolute_clear": 1.4, "median": 5, "baseline_records": 4},
+    "rise, best": {"kind": "rise", "to": 1.4, "clear": 1.2, "against": "best", "median": 3, "baseline_records": 3},
+    "drop, best": {"kind": "drop", "by": 0.4, "absolute": 0.7, "against": "best", "median": 4, "baseline_records": 2},
 }  # fmt: skip
 
 
@@ -175,7 +180,29 @@ def test_half_of_an_even_window_beyond_the_line_is_not_put_aside() -> None:
     both([rule(0, DETECTORS["above, even"])], grouped(values, [1] * len(values), 0), set())
 
 
-@pytest.mark.parametrize("name", ["forecast", "below", "relative", "one reading", "above, even"])
+def test_readings_of_the_warm_up_are_neither_judged_nor_kept() -> None:
+    values = np.ones((60, COLUMNS))
+    plain, shelved = both(
+        [rule(0, DETECTORS["slope"], warmup_steps=50)], grouped(values, [1] * 60, 0), set(range(60))
+    )
+    assert plain.judged == 60 * COLUMNS
+    assert shelved.judged == (1 + 60 - 50) * COLUMNS  # the first one says how long it lasts
+
+
+QUIET = [
+    "forecast",
+    "below",
+    "relative",
+    "one reading",
+    "above, even",
+    "drop",
+    "rise",
+    "rise, best",
+    "drop, best",
+]
+
+
+@pytest.mark.parametrize("name", QUIET)
 def test_a_healthy_series_is_put_aside(name: str) -> None:
     values = 1 + 0.05 * np.random.default_rng(0).standard_normal((400, COLUMNS))
     plain, shelved = both([rule(0, DETECTORS[name])], grouped(values, [1] * 400, 0), set())

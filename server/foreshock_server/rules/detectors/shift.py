@@ -15,13 +15,16 @@ before the baseline is there, and nothing ever where it is not trusted.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from foreshock_server.rules.detectors.every import EveryReading
-from foreshock_server.rules.detectors.reading import TO_SIGMA, Baseline, Reading, middle_of
+from foreshock_server.rules.detectors.reading import TO_SIGMA, Baseline, Quiet, Reading, middle_of
+from foreshock_server.rules.detectors.trend import running_middles
 from foreshock_server.rules.reduction import Reduction
 
 
@@ -171,6 +174,33 @@ class Shift(EveryReading):
             now = now._replace(best=best, seen=min(memory.seen + 1, self.baseline_records))
         return now, self._said(value, level, self._against(now))
 
+    def quiet(self, memory: ShiftMemory) -> Quiet | None:
+        """Those on the good side of all lines, and against the best level: no better than that, as it stays what it is."""
+        base = self._against(memory)
+        is_settled = base is not None if self.against == "best" else memory.baseline.value is not None
+        if not is_settled or len(memory.recent) < self.median:
+            return None
+        known = self._known(base)
+        if not known:
+            return None
+        sign = self._sign
+        warn = sign * min(sign * one.warn for one in known)
+        best = base if base is not None and self.against == "best" else -sign * math.inf
+        low, high = (best, warn) if self.kind == "rise" else (warn, best)
+        level = middle_of(memory.recent)
+        return Quiet.under_median(low, high, memory.recent) if low <= level <= high else None
+
+    def pass_over(
+        self, memory: ShiftMemory, steps: Sequence[int], values: NDArray[np.float64]
+    ) -> tuple[ShiftMemory, Sequence[bool]]:
+        """All at once: the baseline is frozen, or no level betters it."""
+        sign, level = self._sign, running_middles(memory.recent, values, self.median)
+        clear = np.all(
+            [sign * level <= sign * one.clear for one in self._known(self._against(memory))], axis=0
+        )
+        recent = (*memory.recent, *values[-self.median :].tolist())[-self.median :]
+        return memory._replace(recent=recent), clear.tolist()
+
     @property
     def renews(self) -> bool:
         """True where it measures from what the run began with: the best level renews itself."""
@@ -195,13 +225,7 @@ class Shift(EveryReading):
         return None if base is None or (self.to is not None and base <= 0) else base
 
     def _said(self, value: float, level: float, base: float | None) -> Reading:
-        sign = self._sign
-        relative = None if base is None else self._lines(base)
-        fixed = None
-        if self.absolute is not None:
-            clear = self.absolute if self.absolute_clear is None else self.absolute_clear
-            fixed = _Lines(self.absolute, self.absolute_critical, clear)
-        known = [one for one in (relative, fixed) if one is not None]
+        sign, known = self._sign, self._known(base)
         if not known:
             return Reading(None, value=value, baseline=base)
         nearest = min(known, key=lambda one: sign * one.warn)  # the one that a worsening level meets first
@@ -216,6 +240,14 @@ class Shift(EveryReading):
             None if nearest.critical is None else nearest.warn,
             nearest.clear,
         )
+
+    def _known(self, base: float | None) -> list[_Lines]:
+        """Those by the baseline, where there is one, and those of its own."""
+        known = [] if base is None else [self._lines(base)]
+        if self.absolute is not None:
+            clear = self.absolute if self.absolute_clear is None else self.absolute_clear
+            known.append(_Lines(self.absolute, self.absolute_critical, clear))
+        return known
 
     def _lines(self, base: float) -> _Lines:
         def line(measure: float) -> float:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 
@@ -39,5 +38,15 @@ def running_middles(before: Sequence[float], values: NDArray[np.float64], width:
     if width == 1:
         return values
     joined = np.concatenate([np.asarray(before[-(width - 1) :], np.float64), values])
-    found: NDArray[np.float64] = np.median(sliding_window_view(joined, width), axis=1)
-    return found
+    ordered_NW = np.sort(joined[_windows(len(values), width)], axis=1)
+    half = width // 2
+    if width % 2:
+        return np.asarray(ordered_NW[:, half], np.float64)
+    with np.errstate(over="ignore"):  # of two huge numbers, as Python does it
+        return np.asarray((ordered_NW[:, half - 1] + ordered_NW[:, half]) / 2, np.float64)
+
+
+@lru_cache(maxsize=512)
+def _windows(count: int, width: int) -> NDArray[np.intp]:
+    """The places of each of so many windows, one farther on than the other."""
+    return np.asarray(np.add.outer(np.arange(count), np.arange(width)), np.intp)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from sqlalchemy.orm import Session
@@ -88,22 +88,30 @@ def _feed(
         memory.note(watch)
 
 
-def _rows(rule: Rule, slots: Iterable[Slot], group: RowGroup) -> list[Row]:
+def _rows(rule: Rule, slots: Sequence[Slot], group: RowGroup) -> list[Row]:
     """What each row has of these series, one number of each."""
-    rows: list[Row] = [{} for _ in range(len(group.steps))]
-    for slot in slots:
-        values = slot.of(group.values)
+    vectors = [slot for slot in slots if slot.width is not None]
+    rows = _numbers([slot for slot in slots if slot.width is None], group)
+    for slot in vectors:
         there = None if group.absent is None else ~slot.of(group.absent)
-        if slot.width is None:
-            found = zip(range(len(values)), values.tolist(), strict=True)
-            present = None if there is None else there.tolist()
-        else:
-            number = reduced(rule.reduction or "mean", values, there)
-            found = zip(number.rows.tolist(), number.values.tolist(), strict=True)
-            present = None
-        for row, value in found:
-            if present is None or present[row]:
-                rows[row][slot.series_id] = value
+        number = reduced(rule.reduction or "mean", slot.of(group.values), there)
+        for row, value in zip(number.rows.tolist(), number.values.tolist(), strict=True):
+            rows[row][slot.series_id] = value
+    if not vectors:
+        return rows
+    ids = [slot.series_id for slot in slots]  # in their order, as of several partners the last one counts
+    return [{one: row[one] for one in ids if one in row} for row in rows]
+
+
+def _numbers(slots: Sequence[Slot], group: RowGroup) -> list[Row]:
+    """The same of series that are numbers: all in one go."""
+    if not slots:
+        return [{} for _ in range(len(group.steps))]
+    ids, columns = [slot.series_id for slot in slots], [slot.first for slot in slots]
+    rows = [dict(zip(ids, row, strict=True)) for row in group.values[:, columns].tolist()]
+    if group.absent is not None:
+        for row, column in np.argwhere(group.absent[:, columns]).tolist():
+            rows[row].pop(ids[column], None)
     return rows
 
 

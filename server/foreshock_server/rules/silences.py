@@ -14,37 +14,42 @@ from foreshock_server.rules.watch import Change, Watch
 from foreshock_server.store.blocks import StoredBlock
 from foreshock_server.store.runs import RUNNING
 
+_NEVER: frozenset[int] = frozenset()
+
 
 def hear(
     session: Session, memory: Memory, key: WriterKey, block: StoredBlock, place: int, changes: list[Change]
 ) -> None:
     """Of each series that such a rule watches: whether it came with this block of the writer; `place`: of the block among others."""
     ran: dict[int, float] = {}
-    came: dict[AlertKey, set[int]] = {}
+    came: dict[AlertKey, frozenset[int]] = {}
     ranks: dict[str, int] = {}
     for group in block.rows:
         plan: Plan = memory.plans[(*key, group.frame)]
         if not plan.presences and not memory.silences:
             continue
-        ran |= zip(group.steps.tolist(), group.times.tolist(), strict=True)
+        steps = group.steps.tolist()
+        ran |= zip(steps, group.times.tolist(), strict=True)
+        whole = frozenset(steps)
         for one in plan.presences:
             watched = (one.rule.id, one.slot.series_id)
             if watched not in memory.silences:
                 memory.watch(session, one.rule, one.slot.series_id)
-            came.setdefault(watched, set()).update(group.steps[there(one.slot, group)].tolist())
+            here = whole if group.absent is None else frozenset(group.steps[there(one.slot, group)].tolist())
+            came[watched] = came[watched] | here if watched in came else here
             ranks[one.rule.id] = one.rank
     if not ran:
         return
     memory.ended = False
-    steps = sorted(ran.items())
+    course = sorted(ran.items())
     arrived = block.received_at or max(
         ran.values()
     )  # one that was drawn, or rests in segments, has no other time
     for watched, watch, detector in _watches(memory):
-        heard = came.get(watched, set())
+        heard = came.get(watched, _NEVER)
         if not heard and watch.heard.process != key:
             continue
-        now, verdicts = detector.hear(watch.heard, key, steps, heard, arrived)
+        now, verdicts = detector.hear(watch.heard, key, course, heard, arrived)
         if watch.rule.detector is not detector:
             if watch.lapses_at(now, verdicts):
                 memory.note(watch)
@@ -83,7 +88,9 @@ def due(memory: Memory) -> float | None:
     """When the first of the run's series will be silent if nothing arrives; None: never."""
     if memory.ended or not memory.silences:
         return None
-    times = [detector.due(watch.heard) for _, watch, detector in _watches(memory)]
+    times = [
+        detector.due(watch.heard) for _, watch, detector in _watches(memory) if detector.seconds is not None
+    ]
     return min((time for time in times if time is not None), default=None)
 
 

@@ -17,6 +17,7 @@ from foreshock_server.rules.derived.derivation import Derivation, Made, Moment, 
 from foreshock_server.rules.detectors.reading import Baseline
 
 NAMED = 3  # places that stand out
+_NO_BASELINE = Baseline()
 
 
 class Place(NamedTuple):
@@ -91,10 +92,11 @@ class Across(Derivation):
         ):
             made.append(self._close(places, memory.moment))
         for number, value in first.items():
-            baseline = places.get(number, Place()).baseline
-            if math.isfinite(value) and self.relative_to_baseline:
+            baseline = places[number].baseline if number in places else _NO_BASELINE
+            is_finite = math.isfinite(value)
+            if is_finite and self.relative_to_baseline and baseline.value is None:
                 baseline = baseline.after(value, self.baseline_records)
-            places[number] = Place(moment.step, value if math.isfinite(value) else None, True, baseline)
+            places[number] = Place(moment.step, value if is_finite else None, True, baseline)
         if all(one.fresh for one in places.values() if one.step is not None):
             made.append(self._close(places, moment))
         return AcrossMemory(moment, places), [one for one in made if one is not None]
@@ -108,7 +110,7 @@ class Across(Derivation):
             if abs(moment.step - one.step) > self.max_age_steps:
                 places[number] = Place(baseline=one.baseline)
                 continue
-            places[number] = one._replace(fresh=False)
+            places[number] = Place(one.step, one.value, False, one.baseline)
             level = self._level(one)
             if level is not None:
                 levels.append((level, number))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 
 import numpy as np
@@ -124,9 +125,7 @@ def test_the_list_reads_no_block_of_a_run_that_did_not_change(client, wire, monk
 
 
 def test_leads_that_were_dear_are_shown_for_longer(client, trainer, wire, database):
-    times = iter(
-        [0.0, 2.0, 5.0, 21.9, 22.1, 22.2]
-    )  # began, ended: two seconds, so for twenty; then looked at
+    times = iter([0.0, 2.0, 5.0, 22.1, 22.2, 22.3])  # it took two seconds, so it is shown for twenty
     kept = leads.Leads(clock=lambda: next(times))
 
     def last() -> float:
@@ -138,6 +137,29 @@ def test_leads_that_were_dear_are_shown_for_longer(client, trainer, wire, databa
     trainer.send(2, [wire.rows(1, [2], [[9]])])
     assert last() == 1
     assert last() == 9
+
+
+def test_an_answer_draws_old_leads_anew_for_a_while_and_leaves_the_others_to_the_next(
+    client, wire, database, monkeypatch
+):
+    monkeypatch.setattr(leads, "KEEP", 0.0)
+    monkeypatch.setattr(leads, "TOGETHER", 1)
+    monkeypatch.setattr(leads, "PATIENCE", 1.5)
+    kept = leads.Leads(clock=itertools.count().__next__)  # a second between two looks
+    trainers = [wire.Trainer(client, run=f"run-{i}") for i in range(3)]
+
+    def last() -> list[float]:
+        with database.reading() as session:
+            found = kept.of(session, session.scalars(select(Run)).all())
+        return sorted(one["last"] for one in found.values())
+
+    for trainer in trainers:
+        trainer.open()
+        trainer.send(1, [wire.rows(1, [1], [[1]])], [wire.frame(1, ["loss"])])
+    assert last() == [1, 1, 1]
+    for trainer in trainers:
+        trainer.send(2, [wire.rows(1, [2], [[9]])])
+    assert [last() for _ in range(3)] == [[1, 1, 9], [1, 9, 9], [9, 9, 9]]
 
 
 def test_the_lead_is_the_statistic_that_tells_most(client, trainer, wire, monkeypatch):

@@ -29,6 +29,8 @@ STATISTICS = (
 )
 SPARK = 60  # points
 KEEP = 10.0  # times as long as it took to draw them, sparks of runs that go on are shown again: many may be looking
+PATIENCE = 0.02  # seconds after which no more old sparks are drawn anew for one answer …
+TOGETHER = 4  # … and so many are between two looks at the clock
 _KEPT = 2000  # sparks held in memory
 
 
@@ -47,25 +49,38 @@ class Leads:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     def of(self, session: Session, runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
-        """The lead of each run that has a series."""
+        """The lead of each run that has a series. Old ones are drawn anew for PATIENCE seconds, the oldest first; the others next time."""
         began = self._clock()
         with self._lock:
             known = {run.id: self._kept[run.id] for run in runs if run.id in self._kept}
-        leads = {
-            run.id: known[run.id].lead
+        leads = {run_id: one.lead for run_id, one in known.items()}
+        new = [run for run in runs if run.id not in known]
+        leads |= self._draw(session, new, began) if new else {}
+        old = [
+            run
             for run in runs
-            if run.id in known and (known[run.id].revision == run.revision or known[run.id].until > began)
-        }
-        missing = {run.id: run for run in runs if run.id not in leads}
-        drawn = {series.run_id: _lead(session, series) for series in _choose(session, list(missing))}
-        ended = self._clock()
+            if run.id in known and known[run.id].revision != run.revision and known[run.id].until <= began
+        ]
+        old.sort(key=lambda run: known[run.id].until)
+        for start in range(0, len(old), TOGETHER):
+            leads |= self._draw(session, old[start : start + TOGETHER], began)
+            if self._clock() - began > PATIENCE:
+                break
+        return leads
+
+    def _draw(self, session: Session, runs: Sequence[Run], began: float) -> dict[str, dict[str, Any]]:
+        """`began`: when the question did, which says how busy this process is."""
+        revisions = {run.id: run.revision for run in runs}
+        drawn = {series.run_id: _lead(session, series) for series in _choose(session, list(revisions))}
+        until = self._clock()
+        until += KEEP * (until - began)
         with self._lock:
             for run_id, lead in drawn.items():
-                self._kept[run_id] = _Kept(missing[run_id].revision, ended + KEEP * (ended - began), lead)
+                self._kept[run_id] = _Kept(revisions[run_id], until, lead)
                 self._kept.move_to_end(run_id)
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
-        return leads | drawn
+        return drawn
 
 
 def _choose(session: Session, run_ids: Sequence[str]) -> list[Series]:

@@ -269,14 +269,11 @@ def _alarmed(memory: Memory, plan: Plan, group: RowGroup) -> list[Column]:
 
 def _speak(session: Session, memory: Memory, changes: Sequence[Change]) -> None:
     """Which changes are sent, and who leads: kept in the alerts' memory, as what follows must know it."""
-    series = memory.catch_up(session)
+    memory.catch_up(session)
     firing = memory.firing
     messages: list[tuple[str, Message]] = []
-    places: dict[str, int] = {}
     for change in changes:
         rule = change.watch.rule
-        if rule.id not in places:
-            places[rule.id] = sum(rule.watches(one) for one in series.values())
         message = speak(
             firing.setdefault(rule.id, {}),
             series_id=change.watch.series.series_id,
@@ -284,7 +281,7 @@ def _speak(session: Session, memory: Memory, changes: Sequence[Change]) -> None:
             kind=change.kind,
             severity=change.severity,
             notify=rule.notify,
-            places=places[rule.id],
+            places=memory.places(rule),
         )
         messages += [(rule.id, message)] if message else []
     for row in memory.retired:

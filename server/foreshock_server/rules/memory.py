@@ -76,6 +76,7 @@ class Memory:
     changes: list[Change] = field(default_factory=list)
     messages: list[tuple[str, Message]] = field(default_factory=list)  # with the rule of each
     _beside: dict[int, list[tuple[Watch, int]]] = field(default_factory=dict)
+    _places: dict[str, tuple[int, int]] = field(default_factory=dict)  # by rule: of so many series, so many
 
     @classmethod
     def load(cls, session: Session, run_id: str, rules: RuleSet) -> Memory:
@@ -121,6 +122,14 @@ class Memory:
         if series_id not in self.subjects:
             self.catch_up(session)
         return self.subjects[series_id]
+
+    def places(self, rule: Rule) -> int:
+        """How many of the series that are known the rule watches; counted anew when there are more."""
+        counted, number = self._places.get(rule.id, (0, 0))
+        if counted != len(self.subjects):
+            number = sum(rule.watches(one) for one in self.subjects.values())
+            self._places[rule.id] = (len(self.subjects), number)
+        return number
 
     def watch(self, session: Session, rule: Rule, series_id: int) -> Watch:
         """The rule on this series."""

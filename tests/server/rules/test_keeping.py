@@ -18,6 +18,7 @@ from foreshock_server.rules import evaluator as module
 from foreshock_server.rules.columns import Subject
 from foreshock_server.rules.derived import Moment
 from foreshock_server.rules.detectors.reading import middle_of
+from foreshock_server.rules.pack import Rule
 from foreshock_server.rules.state import Kind, Machine, State, advance
 
 LOW = """
@@ -416,6 +417,21 @@ def test_a_series_and_a_frame_are_read_once_however_many_frames_come(stored, eva
         watcher.run_once()
     assert stored.drawn() == [("low", 3, 1, "fired", 3)]  # which asks for all series of the run, too
     assert (series, numbers) == ([1, 2, 3], [1, 2, 3, 4])
+
+
+def test_which_series_a_rule_watches_is_asked_once_however_often_it_fires(stored, evaluator, monkeypatch):
+    asked, watches = [], Rule.watches
+    monkeypatch.setattr(Rule, "watches", lambda self, one: asked.append(one.series_id) or watches(self, one))
+    watcher, asked_by = evaluator(LOW), []
+    for step in range(8):
+        stored.block({"x": [0.5 if step % 2 else 3.0]}, steps=[step])
+        watcher.run_once()
+        asked_by.append(len(asked))
+    assert len(stored.transitions()) == 8 - 1
+    assert asked_by[0] < asked_by[1] == asked_by[-1]
+    stored.block({"x": [3.0], "x2": [0.5]}, steps=[8])
+    watcher.run_once()
+    assert len(asked) > asked_by[-1]  # there is another
 
 
 def test_a_run_that_somebody_else_went_on_with_is_read_again(stored, evaluator):

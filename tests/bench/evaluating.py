@@ -1,7 +1,12 @@
-"""What the rules cost the server: processor time of evaluating one step of one run, storing what came of it included."""
+"""What the rules cost the server: processor time of evaluating one step of one run, storing what came of it included.
+
+`python -m tests.bench.evaluating RUNS STEPS SETTLED`: of so many typical runs alone, what a hundred and two hundred of them would take.
+"""
 
 from __future__ import annotations
 
+import sys
+import tempfile
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -45,31 +50,40 @@ def run(folder: Path, quick: bool) -> list[Measure]:
 
 
 def _typical(folder: Path, quick: bool) -> Measure:
-    """Of the series of a 12-layer transformer, once most windows of the rules are full."""
+    """As the share of a core that they take at a step a second."""
     runs, steps = (4, 10) if quick else (TYPICAL_RUNS, 240)
+    share = Measure(
+        f"evaluate {runs} runs of {TYPICAL_SERIES} typical series at a step a second, all packs: share of one core",
+        "%",
+        "lower",
+    )
+    spent = _of_typical(folder, runs, steps, SETTLED)
+    share.add(OURS, [each * runs / 10 for each in spent])  # ms per run and step -> % of a second
+    return share
+
+
+def _of_typical(folder: Path, runs: int, steps: int, settled: int) -> list[float]:
+    """Of the series of a 12-layer transformer, once most windows of the rules are full: as `_cost` says."""
     told = typical(folder / "typical", TYPICAL_SERIES)
     names = [field.name for field in fields(NewSeries)]
     series = [NewSeries(**{name: one[name] for name in names if name in one}) for one in told.series]
     database = Database(f"sqlite:///{folder / 'typical.db'}")
     migrate.to_head(database)
     values = noisy(told.levels, np.random.default_rng(0), steps)
-    spent = _cost(database, NewFrame(1, "f32", series), runs, steps, values)
+    spent = _cost(database, NewFrame(1, "f32", series), runs, steps, values, settled)
     database.close()
-    share = Measure(
-        f"evaluate {runs} runs of {len(series)} typical series at a step a second, all packs: share of one core",
-        "%",
-        "lower",
-    )
-    share.add(
-        OURS, [each * runs / 10 for each in spent[len(spent) // 2 :]]
-    )  # ms per run and step -> % of a second
-    return share
+    return spent[len(spent) // 2 :]
 
 
 def _cost(
-    database: Database, frame: NewFrame, runs: int, steps: int, values: NDArray[np.floating] | None = None
+    database: Database,
+    frame: NewFrame,
+    runs: int,
+    steps: int,
+    values: NDArray[np.floating] | None = None,
+    settled: int = SETTLED,
 ) -> list[float]:
-    """Milliseconds per run and step, one reading per SETTLED steps; the first steps of a run, which read its series, are left out."""
+    """Milliseconds per run and step, one number per `settled` steps, after which is stored; the first of a run, which read its series, are left out."""
     settings = Settings(database_url=database.url, rules_dir=None)
     now = BEGAN
     evaluator = Evaluator(
@@ -104,10 +118,10 @@ def _cost(
         began = time.process_time()
         while evaluator.run_once():
             pass
-        if step % SETTLED == SETTLED - 1:
+        if step % settled == settled - 1:
             evaluator.settle()
         spent.append((time.process_time() - began) * 1e3 / runs)
-    together = np.reshape(spent[: steps - steps % SETTLED], (-1, SETTLED)).mean(1)
+    together = np.reshape(spent[: steps - steps % settled], (-1, settled)).mean(1)
     return [float(one) for one in together[1:]]
 
 
@@ -150,3 +164,15 @@ def _series(statistic: str, family: str, dtype: str = "f32", **labels: str) -> N
     inner = ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
     key = f"{statistic}{{{inner}}}" if inner else statistic
     return NewSeries(key, statistic, family, labels.get("place", ""), labels, "", dtype)
+
+
+def _main(runs: int, steps: int, settled: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        spent = float(np.median(_of_typical(Path(folder), runs, steps, settled)))
+    print(
+        f"{spent:.2f} ms a run and step: 100 runs {spent * 10:.0f} % of a core, 200 runs {spent * 20:.0f} %"
+    )
+
+
+if __name__ == "__main__":
+    _main(*map(int, sys.argv[1:4]))

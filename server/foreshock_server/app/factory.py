@@ -31,7 +31,7 @@ from foreshock_server.ingest.receiving import Receiver
 from foreshock_server.laws import endpoint as laws
 from foreshock_server.lifecycle import endpoint as lifecycle
 from foreshock_server.notify import endpoint as notify
-from foreshock_server.query import alerts, heatmap, live, verdict
+from foreshock_server.query import alerts, heatmap, incident, live, verdict
 from foreshock_server.query import endpoint as query
 from foreshock_server.query.leads import Leads
 from foreshock_server.query.live import Listeners
@@ -58,6 +58,7 @@ FEATURES = (
     figures.router,
     rules.router,
     incidents.router,
+    incident.router,
     trial.router,
     notify.router,
     reference.router,

@@ -42,6 +42,7 @@ def mount(app: FastAPI) -> None:
 @router.api_route("/runs", methods=READ)
 @router.api_route("/runs/{rest:path}", methods=READ)
 @router.api_route("/incidents", methods=READ)
+@router.api_route("/incidents/{run}/{number}", methods=READ)
 @router.api_route("/alerts", methods=READ)
 @router.api_route("/rules", methods=READ)
 @router.api_route("/reference", methods=READ)

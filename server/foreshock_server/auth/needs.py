@@ -53,6 +53,7 @@ ROUTES = {
     "GET /api/v1/runs/{run}/figures/{name}": Need(READ, Reach.RUN),
     "GET /api/v1/incidents": Need(READ, Reach.OWN),
     "GET /api/v1/runs/{run}/incidents": Need(READ, Reach.RUN),
+    "GET /api/v1/runs/{run}/incidents/{number}": Need(READ, Reach.RUN),
     "POST /api/v1/runs/{run}/incidents/{number}/acknowledge": Need(ADMIN, Reach.RUN),
     "DELETE /api/v1/runs/{run}/incidents/{number}/acknowledge": Need(ADMIN, Reach.RUN),
     "GET /api/v1/silences": Need(READ, Reach.OWN),

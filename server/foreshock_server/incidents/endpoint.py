@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
@@ -45,14 +46,17 @@ def list_incidents(
     found = incidents.list_incidents(
         session, state=None if state == "all" else state, project=access.within(project), limit=limit
     )
-    return {"incidents": [shown(incident, run) for incident, run in found]}
+    said = incidents.sentences(session, [incident for incident, _ in found])
+    return {"incidents": [shown(incident, run, said) for incident, run in found]}
 
 
 @router.get("/runs/{run}/incidents")
 def get_incidents_of_run(session: Reading, run: str) -> dict[str, Any]:
     """Every incident of the run, as they began."""
     row = get_run(session, run)
-    return {"incidents": [shown(incident, row) for incident in incidents.of_run(session, run)]}
+    found = incidents.of_run(session, run)
+    said = incidents.sentences(session, found)
+    return {"incidents": [shown(incident, row, said) for incident in found]}
 
 
 @router.post("/runs/{run}/incidents/{number}/acknowledge")
@@ -60,7 +64,7 @@ def acknowledge_incident(request: Request, run: str, number: Number, access: Ask
     """Say that somebody looks after it: no reminder, no further channel. Its end is told all the same. Idempotent."""
     with request.app.state.database.writing() as session:
         incident = incidents.acknowledge(session, run, number, _who(access), time.time())
-        answer = shown(incident, get_run(session, run))
+        answer = shown(incident, get_run(session, run), incidents.sentences(session, [incident]))
     request.app.state.bus.publish(run)
     return answer
 
@@ -70,7 +74,7 @@ def unacknowledge_incident(request: Request, run: str, number: Number) -> dict[s
     """Take that back."""
     with request.app.state.database.writing() as session:
         incident = incidents.unacknowledge(session, run, number, time.time())
-        answer = shown(incident, get_run(session, run))
+        answer = shown(incident, get_run(session, run), incidents.sentences(session, [incident]))
     request.app.state.bus.publish(run)
     return answer
 
@@ -115,8 +119,8 @@ def end_silence(silence_id: str, session: Writing, access: Asking) -> dict[str, 
     return shown_silence(silences.end_silence(session, silence, now), now)
 
 
-def shown(incident: models.Incident, run: models.Run) -> dict[str, Any]:
-    """An incident as people read it."""
+def shown(incident: models.Incident, run: models.Run, said: Mapping[tuple[str, int], str]) -> dict[str, Any]:
+    """An incident as people read it; `said`: what the alerts that began them say."""
     return {
         "run": run.id,
         "project": run.project,
@@ -125,6 +129,7 @@ def shown(incident: models.Incident, run: models.Run) -> dict[str, Any]:
         "family": incident.family,
         "state": incident.state,
         "severity": incident.severity,
+        "message": said.get((run.id, incident.number)),
         "rules": incident.rules,
         "firing": sorted({rule for rule, *_ in incident.firing}),
         "muted": incident.muted,

@@ -22,6 +22,7 @@ from foreshock_server.notify.kinds import (
 )
 from foreshock_server.notify.message import iso, trial_message
 from foreshock_server.store import breakers, channels, letters, outbox
+from foreshock_server.store.incidents import MOST
 from foreshock_server.store.matching import Matches
 
 router = APIRouter(tags=["notify"])
@@ -201,13 +202,14 @@ def list_deliveries(
     access: Asking,
     run: str | None = None,
     state: Literal["waiting", "delivered", "failed", "collected"] | None = None,
+    incident: Annotated[int | None, Query(ge=1, le=MOST, description="of the run: its number")] = None,
     limit: Annotated[int, Query(json_schema_extra={"minimum": 1, "maximum": 1000})] = 100,
 ) -> dict[str, Any]:
     """The newest deliveries, and how many there are in each state."""
     if not 1 <= limit <= 1000:
         raise Invalid("`limit` must be between 1 and 1000.", field="limit")
     health = breakers.breakers(session)
-    found = outbox.list_deliveries(session, run, state, limit, access.project)
+    found = outbox.list_deliveries(session, run, state, limit, access.project, incident)
     return {
         "counts": dict(outbox.count_deliveries(session, run, access.project)),
         "deliveries": [_listed(parcel, health.get(parcel.delivery.channel_id)) for parcel in found],
@@ -265,6 +267,7 @@ def _listed(parcel: outbox.Parcel, breaker: models.Breaker | None = None) -> dic
         "rule": delivery.rule,
         "series": series.key if series else None,
         "episode": delivery.episode,
+        "incident": delivery.incident,
         "kind": delivery.kind,
         "severity": transition.severity if transition else None,
         "step": transition.step if transition else None,

@@ -57,7 +57,7 @@ def get_alerts(
 
 def alerts(session: Session, run_id: str, rules: RuleSet) -> dict[str, Any]:
     """The alerts of one run and their changes; a rule that never moved on a series is left out."""
-    changes = _changes(session, run_id)
+    changes = changes_of(session, run_id)
     latest = {(change.rule, change.series_id, change.kind): change for change, _ in changes}
     query = (
         select(Alert, Series)
@@ -67,13 +67,14 @@ def alerts(session: Session, run_id: str, rules: RuleSet) -> dict[str, Any]:
     )
     rows = [_alert(alert, series, latest, rules) for alert, series in session.execute(query)]
     rows.sort(key=lambda row: (_ORDER[row["state"]], row["severity"] != "critical", row["since_step"] or 0))
-    return {"alerts": rows, "transitions": [_transition(change, series) for change, series in changes]}
+    return {"alerts": rows, "transitions": [change_json(change, series) for change, series in changes]}
 
 
 _ORDER = {"firing": 0, "pending": 1, "ok": 2}
 
 
-def _changes(session: Session, run_id: str) -> list[tuple[Transition, Series]]:
+def changes_of(session: Session, run_id: str) -> list[tuple[Transition, Series]]:
+    """Every change of an alert of the run with its series, in order."""
     query = (
         select(Transition, Series)
         .join(Series, (Series.run_id == Transition.run_id) & (Series.series_id == Transition.series_id))
@@ -115,7 +116,8 @@ def _message(alert: Alert, resolved: Transition | None) -> str | None:
     return said or (resolved.detail.get("message") if resolved else None)
 
 
-def _transition(change: Transition, series: Series) -> dict[str, Any]:
+def change_json(change: Transition, series: Series) -> dict[str, Any]:
+    """A change as people read it."""
     return {
         **_about(change.rule, series, change.detail),
         "kind": change.kind,

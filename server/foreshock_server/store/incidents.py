@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from foreshock_server.errors import UnknownIncident
-from foreshock_server.models import Incident, Run
+from foreshock_server.models import Incident, Run, Transition
 from foreshock_server.store.runs import get_run, lock_run, touch
 
 OPEN, RESOLVED = "open", "resolved"
@@ -46,6 +46,28 @@ def get_incident(session: Session, run_id: str, number: int) -> Incident:
     if found is None:
         raise UnknownIncident
     return found
+
+
+def sentences(session: Session, found: Iterable[Incident]) -> Mapping[tuple[str, int], str]:
+    """What was said of each when it began, by (run, number); of one that is muted, what its first alert would say."""
+    leads = {}
+    for one in found:
+        if one.rule is not None:
+            leads[one.run_id, one.rule, one.series_id, one.episode] = one.run_id, one.number
+        elif one.firing:
+            rule, series_id, episode, *_ = one.firing[0]
+            leads[one.run_id, rule, series_id, episode] = one.run_id, one.number
+    if not leads:
+        return {}
+    named = (Transition.run_id, Transition.rule, Transition.series_id, Transition.episode)
+    query = select(*named, Transition.detail).where(
+        Transition.kind == "fired", tuple_(*named).in_(list(leads))
+    )
+    told = {
+        leads[run, rule, series, episode]: detail.get("message")
+        for run, rule, series, episode, detail in session.execute(query)
+    }
+    return {whose: message for whose, message in told.items() if message}
 
 
 def acknowledge(session: Session, run_id: str, number: int, by: str, now: float) -> Incident:

@@ -320,8 +320,9 @@ def list_deliveries(
     state: str | None = None,
     limit: int = 100,
     project: str | None = None,
+    incident: int | None = None,
 ) -> list[Parcel]:
-    """The newest deliveries first; of one run, in one state, of one project's runs."""
+    """The newest deliveries first; of one run, in one state, of one project's runs, about the incidents of this number."""
     query = select(Delivery).order_by(Delivery.created_at.desc(), Delivery.id).limit(limit)
     if run_id is not None:
         query = query.where(Delivery.run_id == run_id)
@@ -329,6 +330,8 @@ def list_deliveries(
         query = query.where(Delivery.state == state)
     if project is not None:
         query = query.where(Delivery.run_id.in_(runs_of(project)))
+    if incident is not None:
+        query = query.where(Delivery.incident == incident)
     return parcels(session, session.scalars(query).all())
 
 

@@ -47,6 +47,51 @@ def test_incidents_are_listed_of_a_run_and_of_all(started, world):
     assert started.get("/api/v1/runs/nobody/incidents").status_code == 404
 
 
+def test_an_incident_tells_its_changes_its_runbooks_and_the_silences_that_fit(started, world):
+    world.later(10)
+    world.says("f/a@1!", "g/b!")
+    world.silence(rule="a")
+    world.silence(rule="c")
+    world.later(10)
+    world.says("f/a.", "f/a@1.")
+    world.later(10)
+    world.says("f/a!")
+    first = started.get("/api/v1/runs/run-1/incidents/1").json()
+    assert {name: first[name] for name in ask(started)[0]} == ask(started)[0]
+    assert first["message"] == "a is fired."
+    assert [(change["rule"], change["place"], change["kind"]) for change in first["transitions"]] == [
+        ("a", "", "fired"),
+        ("a", "1", "fired"),
+        ("a", "", "resolved"),
+        ("a", "1", "resolved"),
+    ]
+    assert first["runbooks"] == {"a": None}
+    assert [silence["matches"] for silence in first["silences"]] == [{"rule": "a"}]
+    again = started.get("/api/v1/runs/run-1/incidents/3").json()
+    assert [(change["episode"], change["kind"]) for change in again["transitions"]] == [(2, "fired")]
+    assert again["muted"].startswith("silence ")
+    assert again["message"] == "a is fired."
+    assert started.get("/api/v1/runs/run-1/incidents/4").status_code == 404
+
+
+def test_incidents_that_begin_and_end_in_one_moment_keep_their_changes_apart(started, world):
+    world.says("f/a.", "f/a!", "f/a.")
+    for number, episode in ((1, 1), (2, 2)):
+        incident = started.get(f"/api/v1/runs/run-1/incidents/{number}").json()
+        assert [(change["episode"], change["kind"]) for change in incident["transitions"]] == [
+            (episode, "fired"),
+            (episode, "resolved"),
+        ]
+
+
+def test_deliveries_are_listed_of_one_incident(started, world):
+    world.later(10)
+    world.says("g/b!")
+    asked = started.get("/api/v1/deliveries?run=run-1&incident=2").json()["deliveries"]
+    assert [(one["rule"], one["incident"]) for one in asked] == [("b", 2)]
+    assert started.get("/api/v1/deliveries?run=run-1&incident=0").status_code == 422
+
+
 def test_acknowledging_is_done_once_and_can_be_taken_back(started):
     path = "/api/v1/runs/run-1/incidents/1/acknowledge"
     first = started.post(path).json()

@@ -1,11 +1,13 @@
 // @ts-check
 // What fires, what fired, and what to do about it.
 
+import {incidentHref} from "./api.js";
 import {each, fill, h, say} from "./dom.js";
-import {integer, plural, quantity, sentence} from "./format.js";
+import {heading, integer, plural, quantity, sentence} from "./format.js";
 import {icon} from "./icons.js";
 
 /** @typedef {import("./types.js").Alert} Alert */
+/** @typedef {import("./types.js").Incident} Incident */
 /** @typedef {import("./types.js").Runbook} Runbook */
 /** @typedef {import("./types.js").Transition} Transition */
 /** @typedef {import("./types.js").Remedy} Remedy */
@@ -28,10 +30,12 @@ export class AlertList {
     this.summary = h("summary", null);
     this.past = h("details", {class: "past", hidden: true}, this.summary, this.earlier);
     this.quiet = h("p", {class: "muted"});
+    this.incidents = h("ul", {class: "alert-incidents"});
     this.element = h(
       "section",
       {class: "card", hidden: true, "aria-labelledby": "alerts-title"},
       h("h2", {id: "alerts-title"}, "Alerts"),
+      this.incidents,
       this.quiet,
       this.firing,
       this.rest,
@@ -39,8 +43,18 @@ export class AlertList {
     );
   }
 
-  /** @param {{alerts: Alert[], transitions: Transition[]}} answer alerts in the order in which they should be read */
-  show({alerts, transitions}) {
+  /**
+   * @param {{alerts: Alert[], transitions: Transition[]}} answer alerts in the order in which they should be read
+   * @param {Incident[]} incidents of the run: where its alerts are acknowledged and silenced
+   */
+  show({alerts, transitions}, incidents) {
+    each(
+      this.incidents,
+      incidents.filter((incident) => incident.state === "open"),
+      (incident) => String(incident.number),
+      (incident) => h("li", null, h("a", {href: incidentHref(incident.run, incident.number)}, `Acknowledge or silence: ${heading(incident.family)}`), h("span", {class: "muted"})),
+      (item, incident) => say(/** @type {Element} */ (item.lastElementChild), incident.acknowledged_at === null ? "" : ` acknowledged by ${incident.acknowledged_by}`),
+    );
     const current = alerts.filter((alert) => alert.state !== "ok");
     each(this.firing, current.slice(0, AT_ONCE), keyOf, makeAlert, updateAlert);
     each(this.further, current.slice(AT_ONCE), keyOf, makeAlert, updateAlert);

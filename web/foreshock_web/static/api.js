@@ -94,3 +94,6 @@ export const streamUrl = (stream, cursor) => `${ROOT}${stream}${query({cursor})}
 
 /** The page of a run. @param {string} id */
 export const runHref = (id) => path`/runs/${id}`;
+
+/** The page of an incident. @param {string} run @param {number} number */
+export const incidentHref = (run, number) => path`/incidents/${run}/${number}`;

@@ -4,6 +4,8 @@
 import {ApiError} from "./api.js";
 import {fill, h, say} from "./dom.js";
 import {icon} from "./icons.js";
+import {showIncident} from "./incident.js";
+import {showIncidents} from "./incidents.js";
 import {askForKey, showSession} from "./login.js";
 import {showReference} from "./reference.js";
 import {showRules} from "./rules.js";
@@ -32,6 +34,8 @@ let asking = false;
 const VIEWS = [
   [/^\/$/, showRuns],
   [/^\/runs\/([^/]+)\/?$/, showRun],
+  [/^\/incidents\/?$/, showIncidents],
+  [/^\/incidents\/([^/]+)\/([0-9]+)\/?$/, showIncident],
   [/^\/rules\/?$/, showRules],
   [/^\/reference\/?$/, showReference],
   [/^\/reference\/([^/]+)\/?$/, showReference],

@@ -79,6 +79,23 @@ export function age(then, now) {
 }
 
 /**
+ * A moment on the reader's clock: "20 Nov, 23:04".
+ * @param {number} seconds
+ */
+export function moment(seconds) {
+  return new Date(seconds * 1000).toLocaleString("en-GB", {day: "numeric", month: "short", hour: "2-digit", minute: "2-digit"});
+}
+
+/**
+ * Seconds from now until that hour of the next day, on the reader's clock.
+ * @param {Date} now
+ * @param {number} hour
+ */
+export function tomorrow(now, hour) {
+  return (new Date(now.getFullYear(), now.getMonth(), now.getDate() + 1, hour).getTime() - now.getTime()) / 1000;
+}
+
+/**
  * "1 alert", "3 alerts".
  * @param {number} count
  * @param {string} one

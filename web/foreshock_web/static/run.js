@@ -69,19 +69,20 @@ export async function showRun(root, {signal, onLive, title}, id) {
   /** Everything but the drawings. */
   async function summary() {
     const bins = window.innerWidth < 700 ? BINS.narrow : BINS.wide;
-    const [fresh, judged, alerted, figures, sent, channels] = await Promise.all([
+    const [fresh, judged, alerted, figures, sent, incidents, channels] = await Promise.all([
       get(path`/runs/${id}`, signal),
       get(path`/runs/${id}/verdict` + query({bins}), signal),
       get(path`/runs/${id}/alerts`, signal),
       get(path`/runs/${id}/figures`, signal),
       get(`/deliveries${query({run: id, limit: 100})}`, signal),
+      get(path`/runs/${id}/incidents`, signal),
       getIfAllowed("/channels", signal),
     ]);
     run = fresh;
     showHead();
     showVerdict(judged, alerted);
     strip.show(judged);
-    alerts.show(alerted);
+    alerts.show(alerted, incidents.incidents);
     families.show(figures);
     showDeliveries(sent, channels === null ? null : channels.channels.filter((/** @type {{enabled: boolean}} */ channel) => channel.enabled).length);
     showConfig();

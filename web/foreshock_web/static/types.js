@@ -59,7 +59,12 @@
  * @property {Runbook | null} runbook
  */
 
-/** @typedef {{rule: string, series: string, episode: number, kind: "fired" | "escalated" | "resolved", severity: string, step: number, since_step: number | null, message: string | null, title: string}} Transition */
+/** @typedef {{rule: string, series: string, episode: number, kind: "fired" | "escalated" | "resolved", severity: string, step: number, since_step: number | null, at: number, value: Reading | null, threshold: number | null, unit: string, statistic: string, message: string | null, title: string}} Transition */
+
+/** @typedef {{run: string, project: string, name: string, number: number, family: string, state: "open" | "resolved", severity: string, message: string | null, rules: string[], firing: string[], muted: string | null, opened_step: number, resolved_step: number | null, opened_at: number, told_at: number | null, resolved_at: number | null, acknowledged_at: number | null, acknowledged_by: string | null}} Incident */
+/** @typedef {{id: string, project: string | null, matches: Record<string, string | Record<string, string>>, reason: string, made_by: string, created_at: number, ends_at: number, in_force: boolean}} Silence */
+/** @typedef {Incident & {transitions: Transition[], runbooks: Record<string, Runbook | null>, silences: Silence[]}} IncidentDetails */
+/** @typedef {{id: string, kind: string, state: string, tries: number, error: string | null, channel: {name: string, kind: string} | null, created_at: number, delivered_at: number | null}} Letter */
 
 /** @typedef {{name: string, key?: string, title: string, family: string, order: number, state: Verdict, about: string, height: number, wide: boolean, statistics?: string[], last: {key: string, value: Reading, unit: string} | null}} FigureInfo */
 /** @typedef {{key: string, statistic: string, family: string, place: string, unit: string, last: Reading | null, first_step: number | null, last_step: number | null, points: number, nonfinite: number, axis?: {name: string, size: number} | null}} SeriesInfo */

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import signal
 import time
@@ -195,6 +196,58 @@ def test_the_page_survives_a_killed_server(site, kit, look):
     assert page.evaluate("() => window.kept")
 
 
+LINES = """() => Object.fromEntries([...document.querySelectorAll('figure-panel[data-drawn] .js-plotly-plot')].map((gd) =>
+  [gd.closest('figure-panel').querySelector('h4').textContent, gd._fullData.map((t) => [t.name, Array.from(t.x), Array.from(t.y, String)])]))"""
+
+
+def test_a_killed_server_leaves_no_gap_in_any_line(site, kit, look):
+    trainer = kit.Trainer(site, "live", "quick-finch", collapses=False)
+    trainer.send(300)
+    page, _ = look(f"{site.url}/runs/live")
+    plot(page, "Policy entropy")
+    for turn in range(2):
+        trainer.send(7)
+        site.end(signal.SIGKILL)
+        expect(page.locator("#notice")).to_contain_text("Reconnecting")
+        site.start()
+        trainer.send(25)
+        expect(page.locator("#notice")).to_be_hidden()
+        expect(page.locator(".run-facts")).to_contain_text(str(300 + 32 * (turn + 1) - 1))
+    last = 300 + 2 * 32 - 1
+    ends = "last => [...document.querySelectorAll('figure-panel[data-drawn] .js-plotly-plot')].every(gd => gd._fullData.some(t => Math.max(...t.x) === last))"
+    page.wait_for_function(ends, arg=last)
+    newcomer, _ = look(f"{site.url}/runs/live")
+    plot(newcomer, "Policy entropy")
+    seen, fresh = page.evaluate(LINES), newcomer.evaluate(LINES)
+    assert set(fresh) & set(seen)
+    for title in set(fresh) & set(seen):
+        assert seen[title] == fresh[title], title
+    raw = next(xs for name, xs, _ in seen["Policy entropy"] if name == "mean" and len(xs) > 200)
+    assert raw == list(range(last + 1))
+
+
+def test_a_live_update_carries_only_what_is_new(site, kit, look):
+    trainer = kit.Trainer(site, "live", "quick-finch", collapses=False)
+    trainer.send(1500)
+    page, watch = look(f"{site.url}/runs/live")
+    plot(page, "Policy entropy")
+    page.wait_for_load_state("networkidle")
+    asked = []
+    page.on("response", lambda response: asked.append(response) if "/figures/" in response.url else None)
+    trainer.send(10)
+    page.wait_for_function(
+        "() => document.querySelector('.js-plotly-plot')._fullData.some(t => Math.max(...t.x) === 1509)"
+    )
+    page.wait_for_timeout(1000)
+    assert asked
+    for response in asked:
+        figure = response.json()
+        points = [len(base64.b64decode(trace["x"]["bdata"])) // np.dtype(trace["x"]["dtype"]).itemsize for trace in figure["data"] if isinstance(trace.get("x"), dict)]  # fmt: skip
+        assert all(count <= 1600 // 8 for count in points), (response.url, points)
+        assert any(kept > 1000 for kept in figure["layout"]["meta"]["kept"]), response.url
+    assert watch.errors == []
+
+
 def test_a_page_opened_while_the_server_is_away_comes_by_itself(site, kit, look):
     kit.Trainer(site, "live", "quick-finch", collapses=False).send(20)
     page, _ = look(site.url)
@@ -285,7 +338,7 @@ def test_a_channel_is_added_tried_disabled_and_deleted(site, kit, look):
     receiver = kit.Receiver()
     page, watch = look(f"{site.url}/settings")
     page.get_by_label("Kind").select_option("webhook")
-    page.get_by_label("Name").fill("ops")
+    page.locator(".channel-form").first.get_by_label("Name").fill("ops")
     page.get_by_label("URL").fill(receiver.url)
     page.get_by_role("button", name="Add channel").click()
     expect(page.locator("pre")).to_contain_text("whsec_")

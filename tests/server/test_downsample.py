@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from foreshock_server.models import Series
 from foreshock_server.query import columns
-from foreshock_server.query.downsample import thin
+from foreshock_server.query.downsample import steady, thin
 from foreshock_server.store.columns import Columns
 from foreshock_server.store.overview import Overview
 
@@ -110,3 +110,27 @@ def test_indices_are_ascending_finite_and_bounded(values, attempts, points):
         whole = data.values[np.isfinite(data.values)]
         assert data.values[chosen].max() == whole.max()
         assert data.values[chosen].min() == whole.min()
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=400), st.sampled_from([1, 2, 4, 16, 64]))
+def test_steady_points_hold_the_extremes_of_every_stretch_and_both_ends(values, stretch):
+    values = np.array(values)
+    kept = steady(values, stretch)
+    assert {0, len(values) - 1} <= set(kept.tolist())
+    for begin in range(0, len(values), stretch):
+        own = values[kept[(kept >= begin) & (kept < begin + stretch)]]
+        part = values[begin : begin + stretch]
+        assert (own.min(), own.max()) == (part.min(), part.max())
+    assert len(kept) <= 2 * -(-len(values) // stretch) + 2
+
+
+@given(st.lists(st.floats(-10, 10), min_size=2, max_size=400), st.integers(1, 60))
+def test_steady_points_stay_when_more_readings_come(values, more):
+    values = np.array(values)
+    stretch = 16
+    before, after = steady(values[: max(1, len(values) - more)], stretch), steady(values, stretch)
+    settled = max(1, len(values) - more) // stretch * stretch
+    ended = before[before < settled]
+    kept = after[after < settled]
+    assert set(kept) <= set(ended)
+    assert len(set(ended) - set(kept)) <= 1  # the last reading, when it was the last

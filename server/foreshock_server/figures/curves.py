@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foreshock_server.figures.scene import Curve, SeriesInfo
-from foreshock_server.query.downsample import thin
+from foreshock_server.query.downsample import steady
 from foreshock_server.store.columns import Columns
 
 POINTS = 2000  # per curve: about what a wide screen can show
@@ -37,13 +37,9 @@ def curve(
     parts = [part for part in _unbroken(steps, finite, attempts) if len(part)]
     odd = np.flatnonzero(~finite)
     total = sum(len(part) for part in parts)
-    kept = [
-        part[thin(steps[part], values[part], attempts[part], max(8, points * len(part) // total))]
-        if points
-        else part
-        for part in parts
-    ]
-    # Powers of two, so that the medians of a live run do not shift at every update.
+    # Powers of two, so that neither the extremes nor the medians of a live run shift at every update.
+    stretch = 2 ** math.ceil(math.log2(2 * total / points)) if 0 < points < total else 1
+    kept = [part[steady(values[part], stretch)] for part in parts]
     block = 2 ** math.ceil(math.log2(max(total / COURSE, 1)))
     medians = [_medians(steps[part], values[part], block) for part in parts] if total > DENSE else []
     if means is not None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 
 from foreshock_server.deps import Reading
-from foreshock_server.figures import drawing
+from foreshock_server.figures import drawing, growth
 
 router = APIRouter(tags=["figures"])
 
@@ -27,9 +27,19 @@ def get_figure(
     name: str,
     theme: Annotated[Literal["light", "dark", "none"], Query(description="none: no template")] = "light",
     key: Annotated[list[str] | None, Query(description="for the figure `series`: which ones")] = None,
+    since: Annotated[
+        str | None,
+        Query(
+            description="`layout.meta.mark` of the answer before, 0 for none: of each line only what is new, `layout.meta.kept` points stay",
+            max_length=growth.LONGEST,
+            pattern=growth.MARK,
+        ),
+    ] = None,
 ) -> Response:
     """One figure as Plotly JSON: `plotly.io.from_json` reads it, `Plotly.react` draws it."""
     figure = drawing.drawn(session, request.app.state.rules, run, name, theme, key or [])
+    if since is not None:
+        growth.shorten(figure, since)
     return Response(_harmless(figure.to_json()), media_type="application/json")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from foreshock_server.figures.style import DASHES, clear, colours
 
 FEW = 60  # a line of fewer points shows each of them
 MOST_MARKS = 1000  # of one kind; the legend has the full count
+CHUNK = 32  # points of a band's lower border that are one area: what is added to a band changes its last one alone
 MOST_INTERVALS = 40  # an alert that flaps must not hide the curve under its own history
 
 _ODD = (  # what a reading was, the symbol for it, and its height on the plot
@@ -99,7 +101,7 @@ def band(figure: go.Figure, low: Curve, high: Curve, name: str, *, colour: str, 
         if xs:
             xs.append(np.array([np.nan]))
             ys.append(np.array([np.nan]))
-        xs += [high_steps.astype(float), low_steps[::-1].astype(float)]
+        xs += [high_steps, low_steps[::-1]]
         ys += [high_values, low_values[::-1]]
     if not xs:
         return
@@ -120,22 +122,28 @@ def band(figure: go.Figure, low: Curve, high: Curve, name: str, *, colour: str, 
 def _together(
     low: Curve, high: Curve
 ) -> list[tuple[tuple[NDArray[Any], NDArray[Any]], tuple[NDArray[Any], NDArray[Any]]]]:
-    """Pieces of two curves that cover the same steps; a piece without a partner is left out."""
+    """Chunks of two curves that cover the same steps; a piece without a partner is left out."""
     pairs = []
     uppers = list(high.pieces())
     for lower in low.pieces():
         for upper in uppers:
             start, end = max(lower[0][0], upper[0][0]), min(lower[0][-1], upper[0][-1])
+            borders = [start, *(step for step in lower[0][CHUNK::CHUNK] if start < step < end), end]
             if end > start:
-                pairs.append((_within(lower, start, end), _within(upper, start, end)))
+                pairs += [
+                    (_within(lower, *ends), _within(upper, *ends)) for ends in itertools.pairwise(borders)
+                ]
     return pairs
 
 
 def _within(
     piece: tuple[NDArray[Any], NDArray[Any]], start: int, end: int
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    keep = (piece[0] >= start) & (piece[0] <= end)
-    return piece[0][keep], piece[1][keep]
+    """What lies between two steps, with both ends, where the line is at them."""
+    inner = (piece[0] > start) & (piece[0] < end)
+    steps = np.concatenate([[start], piece[0][inner], [end]]).astype(float)
+    values = np.interp([start, end], piece[0], piece[1])
+    return steps, np.concatenate([values[:1], piece[1][inner], values[1:]])
 
 
 def odd(figure: go.Figure, scene: Scene, curves: Sequence[Curve] | None = None, *, row: int = 1) -> None:

@@ -28,6 +28,24 @@ def thin(
     return np.concatenate(parts)
 
 
+def steady(values: NDArray[np.float64], stretch: int) -> NDArray[np.intp]:
+    """Indices of both extremes of every `stretch` finite readings, and of the first and the last reading, ascending.
+
+    Readings that come later change nothing before the last stretch.
+    """
+    if stretch == 1 or len(values) == 0:
+        return np.arange(len(values))
+    whole = len(values) // stretch * stretch
+    begins = np.arange(0, whole, stretch)
+    rows, rest = values[:whole].reshape(-1, stretch), values[whole:]
+    ends = [whole + int(rest.argmin()), whole + int(rest.argmax())] if len(rest) else []
+    return np.unique(
+        np.concatenate(
+            [begins + rows.argmin(axis=1), begins + rows.argmax(axis=1), [0, *ends, len(values) - 1]]
+        )
+    ).astype(np.intp)
+
+
 def _thin_one(steps: NDArray[np.int64], values: NDArray[np.float64], points: int) -> NDArray[np.intp]:
     if len(steps) <= points:
         return np.arange(len(steps))

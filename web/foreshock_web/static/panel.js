@@ -6,6 +6,7 @@ import {notebookLines, showCode} from "./code.js";
 import {h, say} from "./dom.js";
 import {quantity} from "./format.js";
 import {icon} from "./icons.js";
+import {grown} from "./growth.js";
 import {draw, fit, forget} from "./plot.js";
 import {theme} from "./theme.js";
 
@@ -35,6 +36,8 @@ export class FigurePanel extends HTMLElement {
     this.key = "";
     /** @type {PanelInfo | null} */
     this.info = null;
+    /** @type {import("./plot.js").Figure | null} what is drawn: the server sends what is new of it */
+    this.figure = null;
     const id = `panel-${(count += 1)}`;
     this.heading = h("h4", {id, class: "panel-title"});
     this.last = h("span", {class: "panel-last"});
@@ -77,6 +80,7 @@ export class FigurePanel extends HTMLElement {
    * @param {string} [key] the series, for the figure of any series
    */
   show(run, info, key = "") {
+    if (run !== this.run || key !== this.key || info.name !== this.info?.name) this.figure = null;
     this.run = run;
     this.key = key;
     this.info = info;
@@ -110,8 +114,9 @@ export class FigurePanel extends HTMLElement {
     try {
       while (this.stale && this.isConnected) {
         this.stale = false;
-        const figure = await get(path`/runs/${this.run}/figures/${this.info.name}` + query({theme: theme(), key: this.key}));
-        if (this.isConnected) await draw(this.plot, figure);
+        const since = this.figure?.layout.meta.mark ?? "0";
+        this.figure = grown(this.figure, await get(path`/runs/${this.run}/figures/${this.info.name}` + query({theme: theme(), key: this.key, since})));
+        if (this.isConnected) await draw(this.plot, this.figure);
       }
       this.note.hidden = true;
       this.dataset.drawn = "true";
@@ -122,7 +127,8 @@ export class FigurePanel extends HTMLElement {
         this.note.hidden = false;
       }
       const hopeless = error instanceof ApiError && error.status >= 400 && error.status < 500;
-      if (!hopeless) setTimeout(() => this.inSight && this.isConnected && void this.#load(), AGAIN);
+      if (hopeless) this.figure = null; // a mark of another version, perhaps: the next look asks for all
+      else setTimeout(() => this.inSight && this.isConnected && void this.#load(), AGAIN);
     } finally {
       this.busy = false;
     }

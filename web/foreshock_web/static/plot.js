@@ -1,7 +1,7 @@
 // @ts-check
 // The plotly.js that the server's plotly package carries, fetched when the first chart is drawn; and how the page draws with it.
 
-/** @typedef {{data: object[], layout: Record<string, any>}} Figure */
+/** @typedef {{data: Record<string, any>[], layout: Record<string, any>}} Figure */
 /** @typedef {{react: (element: HTMLElement, data: object[], layout: object, config: object) => Promise<unknown>, purge: (element: HTMLElement) => void, Plots: {resize: (element: HTMLElement) => void}}} Plotly */
 
 /** @type {Promise<Plotly> | undefined} */

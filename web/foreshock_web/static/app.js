@@ -125,6 +125,7 @@ document.addEventListener("click", (event) => {
 });
 window.addEventListener("popstate", () => void show());
 window.addEventListener("foreshock:theme", showTheme);
+window.addEventListener("foreshock:session", showWho);
 window.addEventListener("foreshock:unauthorized", async () => {
   if (asking) return;
   asking = true;

@@ -1,31 +1,43 @@
 // @ts-check
 // Channels: where alerts go. Secrets go in and are never shown again.
 
-import {ApiError, get, patch, path, post, query, remove} from "./api.js";
+import {ApiError, get, getIfAllowed, patch, path, post, query, remove} from "./api.js";
+import {sure} from "./confirm.js";
 import {each, fill, h, say} from "./dom.js";
 import {age, plural} from "./format.js";
+import {notForYou} from "./login.js";
 
 /** @typedef {import("./types.js").Channel} Channel */
-/** @typedef {import("./app.js").Context} Context */
 
-const KINDS = [
-  ["slack", "Slack", "https://hooks.slack.com/services/…"],
-  ["webhook", "Webhook", "https://example.org/hooks/foreshock"],
-];
+/** @typedef {{label: string, url: string, urlLeftOut?: boolean, secret?: string, needed?: boolean}} Kind what its url looks like; what its secret is, where it has one */
+/** @type {Record<string, Kind>} */
+const KINDS = {
+  slack: {label: "Slack", url: "https://hooks.slack.com/services/…", secret: "Token of a bot (xoxb-…), only with https://slack.com/api/chat.postMessage?channel=C…"},
+  webhook: {label: "Webhook", url: "https://example.org/hooks/foreshock", secret: "Secret to sign with (whsec_…); made when left out"},
+  discord: {label: "Discord", url: "https://discord.com/api/webhooks/…"},
+  teams: {label: "Microsoft Teams", url: "the workflow's address"},
+  email: {label: "E-mail", url: "smtp://user@host:587?from=a@example.org&to=b@example.org", secret: "Password"},
+  pagerduty: {label: "PagerDuty", url: "left out, or Europe's address", urlLeftOut: true, secret: "Integration key", needed: true},
+  ntfy: {label: "ntfy", url: "https://ntfy.sh/topic", secret: "Access token, if the topic wants one"},
+  apprise: {label: "Apprise (everything else)", url: "its address, such as tgram://…"},
+};
 
 /**
- * @param {HTMLElement} root
- * @param {Context} context
+ * The part about channels.
+ * @param {AbortSignal} signal
  */
-export async function showSettings(root, {signal, title}) {
-  title("Settings");
+export function channels(signal) {
   const list = h("ul", {class: "channels"});
   const none = h("p", {class: "muted", hidden: true}, "No channel yet: alerts are shown here and nowhere else.");
   const log = h("p", {class: "muted"});
   const said = h("div", {class: "said", role: "status"});
 
   async function load() {
-    const [answer, sent] = await Promise.all([get("/channels", signal), get(`/deliveries${query({limit: 50})}`, signal)]);
+    const [answer, sent] = await Promise.all([getIfAllowed("/channels", signal), get(`/deliveries${query({limit: 50})}`, signal)]);
+    if (answer === null) {
+      notForYou(element, "Channels", "channels");
+      return;
+    }
     none.hidden = answer.channels.length > 0;
     each(list, answer.channels, (channel) => channel.id, makeChannel, updateChannel);
     const {delivered, waiting, failed} = sent.counts;
@@ -98,9 +110,12 @@ export async function showSettings(root, {signal, title}) {
     if (off) off.hidden = channel.enabled;
   }
 
-  const kind = h("select", {id: "kind", onchange: () => (url.placeholder = KINDS.find(([value]) => value === kind.value)?.[2] ?? "")}, KINDS.map(([value, label]) => h("option", {value}, label)));
+  const kind = h("select", {id: "kind", onchange: showKind}, Object.entries(KINDS).map(([value, {label}]) => h("option", {value}, label)));
   const name = h("input", {id: "name", required: true, maxlength: 100, autocomplete: "off"});
-  const url = h("input", {id: "url", type: "url", required: true, maxlength: 2000, autocomplete: "off", placeholder: KINDS[0][2]});
+  const url = h("input", {id: "url", inputmode: "url", maxlength: 2000, autocomplete: "off"});
+  const secret = h("input", {id: "secret", type: "password", maxlength: 1000, autocomplete: "new-password", "aria-describedby": "secret-about"});
+  const secretAbout = h("span", {id: "secret-about", class: "muted"});
+  const secretLabel = h("label", {for: "secret"}, "Secret", secret, secretAbout);
   const project = h("input", {id: "project", maxlength: 200, autocomplete: "off", placeholder: "all projects"});
   const problem = h("p", {class: "problem", role: "alert"});
   const form = h(
@@ -112,22 +127,35 @@ export async function showSettings(root, {signal, title}) {
         void add();
       },
     },
-    h("h2", null, "Add a channel"),
+    h("h3", null, "Add a channel"),
     h("label", {for: "kind"}, "Kind", kind),
     h("label", {for: "name"}, "Name", name),
     h("label", {for: "url"}, "URL", url),
+    secretLabel,
     h("label", {for: "project"}, "Only this project", project),
     problem,
     h("button", {type: "submit", class: "primary"}, "Add channel"),
     said,
   );
 
+  function showKind() {
+    const {url: looks, urlLeftOut = false, secret: what, needed = false} = KINDS[kind.value];
+    url.placeholder = looks;
+    url.required = !urlLeftOut;
+    secretLabel.hidden = what === undefined;
+    secret.required = needed;
+    say(secretAbout, what ?? "");
+    secret.value = "";
+  }
+
   async function add() {
     say(problem, "");
     fill(said);
     try {
-      const made = await post("/channels", {kind: kind.value, name: name.value, url: url.value, project: project.value || null});
+      const made = await post("/channels", {kind: kind.value, name: name.value, url: url.value || null, secret: secret.value || null, project: project.value || null});
       form.reset();
+      showKind();
+
       if (made.secret) {
         fill(said, h("p", null, "The receiver checks signatures with this secret. It is shown only now:"), h("pre", {class: "code", tabindex: 0}, h("code", null, made.secret)));
       }
@@ -137,35 +165,7 @@ export async function showSettings(root, {signal, title}) {
     }
   }
 
-  fill(root, h("div", {class: "toolbar"}, h("h1", {tabindex: -1}, "Settings")), h("h2", null, "Channels"), h("p", {class: "muted"}, "Each alert is sent once when it fires and once when it resolves, to every enabled channel."), none, list, log, form);
-  await load();
-}
-
-/**
- * Ask before what cannot be undone.
- * @param {string} question
- * @param {string} consequence
- * @returns {Promise<boolean>}
- */
-function sure(question, consequence) {
-  return new Promise((resolve) => {
-    const dialog = h(
-      "dialog",
-      {class: "dialog", "aria-label": question},
-      h("h2", null, question),
-      h("p", null, consequence),
-      h(
-        "form",
-        {method: "dialog", class: "dialog-foot"},
-        h("button", {value: "no", autofocus: true}, "Keep"),
-        h("button", {value: "yes", class: "danger"}, "Delete"),
-      ),
-    );
-    dialog.addEventListener("close", () => {
-      resolve(dialog.returnValue === "yes");
-      dialog.remove();
-    });
-    document.body.append(dialog);
-    dialog.showModal();
-  });
+  const element = h("section", {"aria-labelledby": "channels-title", class: "part"}, h("h2", {id: "channels-title"}, "Channels"), h("p", {class: "muted"}, "Each alert is sent once when it fires and once when it resolves, to every enabled channel."), none, list, log, form);
+  showKind();
+  return {element, load};
 }

@@ -85,3 +85,13 @@ export async function showSession(place, left) {
   }, icon("leave"), h("span", {class: "hidden"}, "Sign out"));
   fill(place, out);
 }
+
+/**
+ * What a part of the settings says to a key that may not change it.
+ * @param {HTMLElement} element
+ * @param {string} heading
+ * @param {string} what
+ */
+export function notForYou(element, heading, what) {
+  fill(element, h("h2", null, heading), h("p", {class: "muted"}, `To see and change ${what}, sign in with a key that may do everything, in all projects.`));
+}

@@ -70,6 +70,8 @@
 /** @typedef {{key: string, statistic: string, family: string, place: string, unit: string, last: Reading | null, first_step: number | null, last_step: number | null, points: number, nonfinite: number, axis?: {name: string, size: number} | null}} SeriesInfo */
 
 /** @typedef {{id: string, name: string, kind: string, config: {url: string, signed?: boolean}, project: string | null, enabled: boolean, origin: "settings" | "api", created_at: number, secret?: string}} Channel */
+/** @typedef {{id: string, name: string, scopes: string[], project: string | null, created_at: number, used_at: number | null, revoked_at: number | null}} Key */
+/** @typedef {{project: string, runs: number, points: number, updated_at: number | null, retention_days: number | null}} Project */
 /** @typedef {{counts: {waiting: number, delivered: number, failed: number, tries: number}, deliveries: {channel: {id: string, name: string} | null, state: string, error: string | null}[]}} Deliveries */
 
 /** @typedef {{statistic: string, family: string, place: string, labels: Record<string, string>}} Match */

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Literal
 
-from tests.bench.report import Measure, quantile
-from tests.zoo.judging import campaign, pairs
-from tests.zoo.judging.counted import Score, counted, subjects, total
-from tests.zoo.judging.trial import Ran
+from tests.bench.report import Measure
+from tests.zoo.judging import campaign, pairs, telling
+from tests.zoo.judging.counted import Score, by_family, subjects
 
 PROCESSES = 2
 
@@ -21,50 +20,13 @@ def measured(quick: bool, processes: int = PROCESSES) -> list[Measure]:
         if quick
         else campaign.settings()
     )
-    ran = campaign.campaign(names, wanted, processes, _say)
+    ran = campaign.campaign(names, wanted, processes, telling.say)
     tuning = [one for one in ran if one.setting.size == "tuning"]
     reported = [one for one in ran if one.setting.size == "reported"]
     better = {name: pairs.load(name).better for name in names}
-    scores = {name: counted(subject, reported, better) for name, subject in subjects(tuning).items()}
-    of_family = {
-        family: {name: by_family[family] for name, by_family in scores.items()}
-        for family in sorted({one.family for one in reported})
-    }
-    of_family["all"] = {name: total(some.values()) for name, some in scores.items()}
-    print(table(of_family), flush=True)
+    of_family = by_family(subjects(tuning), reported, better)
+    print(telling.table(of_family), flush=True)
     return [one for family, some in of_family.items() for one in _measures(family, some) if one.runs]
-
-
-def table(of_family: Mapping[str, Mapping[str, Score]]) -> str:
-    """For people: a line for each family and subject; of level and lead the median, the least and the most."""
-    lines = [
-        f"\n{'family':<18}{'':<26}{'found':>8}{'false':>8}{'of family':>11}{'per 1,000':>11}{'left at alarm':>20}{'lead':>20}{'to the end':>20}"
-    ]
-    for family, scores in of_family.items():
-        for name, one in scores.items():
-            lines.append(
-                f"{family:<18}{name:<26}{f'{one.found}/{one.collapsing}':>8}{f'{one.false}/{one.healthy}':>8}"
-                f"{one.false_own:>11}{1000 * one.false / one.healthy_steps:>11.3f}"
-                f"{_spread(one.left):>20}{_spread(one.leads):>20}{_spread(one.unseen):>20}"
-            )
-    return "\n".join(lines)
-
-
-def _spread(numbers: Sequence[float]) -> str:
-    if not numbers:
-        return "none"
-    return f"{quantile(numbers, 0.5):.3g} ({min(numbers):.3g} to {max(numbers):.3g})"
-
-
-def _say(ran: Ran) -> None:
-    way = "collapsing" if ran.setting.collapses else "healthy"
-    alarm, seen = ran.alarm(pack=ran.family if ran.setting.collapses else None), ran.alarm(pages=False)
-    said = f"page at {alarm.step} ({alarm.rule})" if alarm else "no page"
-    only = f", warning at {seen.step} ({seen.rule})" if seen and not alarm else ""
-    print(
-        f"{ran.pair} {way} {ran.setting.size} {ran.setting.seed}: {ran.seconds:.1f} s, {said}{only}",
-        flush=True,
-    )
 
 
 def _measures(family: str, scores: dict[str, Score]) -> list[Measure]:

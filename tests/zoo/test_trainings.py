@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.zoo.judging import campaign, pairs
+from tests.zoo.judging import campaign, kept, pairs
 from tests.zoo.judging.counted import counted, subjects, total
 from tests.zoo.judging.outcome import SHOWN, shows, smoothed
 from tests.zoo.judging.rivals import FIRST, WARM_UPS, cusum, ewma, fitted
 from tests.zoo.judging.service import Service, packs_of_rules
 from tests.zoo.judging.trial import Curve, Ran, Told, try_out
-from tests.zoo.trainings.pair import Setting
+from tests.zoo.trainings.pair import Pair, Setting
 
+import foreshock
 from foreshock.testing import recording
 
 STEPS = 10  # of a training that is only begun
@@ -66,6 +68,27 @@ def test_a_collapse_pages_and_its_healthy_twin_is_left_in_peace(service: Service
     # What rivals and we look at is the same: each statistic of the pack, as the server has it.
     assert {curve.statistic for curve in collapsing.watched.values()} >= collapsing.own
     assert alarm.series in collapsing.watched
+
+
+def test_what_is_kept_is_judged_again_and_trained_anew_only_when_it_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = []
+
+    def train(run: foreshock.Run, setting: Setting) -> None:
+        trained.append(setting.seed)
+        for step in range(20):
+            run.log(outcome=1.0 - step / 20, policy_entropy=1.0)
+            run.step()
+
+    pair = Pair("simsiam", "policy-entropy", "outcome", "high", "Drawn.", "Nobody.", train)
+    first, again = (kept.tried(pair, Setting(3, True), tmp_path) for _ in range(2))
+    assert trained == [3]
+    assert (again.seconds, again.told, again.own) == (first.seconds, first.told, first.own)
+    assert again.outcome.values.tolist() == first.outcome.values.tolist() == [1 - i / 20 for i in range(20)]
+    monkeypatch.setattr(kept, "made_of", lambda name: f"another {name}")
+    assert kept.tried(pair, Setting(3, True), tmp_path).steps == 20
+    assert trained == [3, 3]
 
 
 def test_a_module_that_is_no_pair_is_named_with_those_that_are() -> None:

@@ -1,4 +1,4 @@
-"""Pairs and seeds -> every training of them, in several processes; nothing is kept from one campaign to the next."""
+"""Pairs and seeds -> every training of them, in several processes; nothing is kept from one campaign to the next, unless a folder is named."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from multiprocessing.util import Finalize
 from pathlib import Path
 
-from tests.zoo.judging import pairs
+from tests.zoo.judging import kept, pairs
 from tests.zoo.judging.service import Service
 from tests.zoo.judging.trial import Ran, try_out
-from tests.zoo.trainings.pair import Setting
+from tests.zoo.trainings.pair import Pair, Setting
 
 # Levels, ours and the rivals', are chosen on these, which are also of another size …
 TUNING_SEEDS = range(5)
 # … and never looked at on these before they are reported.
-REPORTED_SEEDS = range(1000, 1010)
+REPORTED_SEEDS = range(2000, 2010)
 
 _opened = ExitStack()  # of a worker process
-_service: Service | None = None
+_try_out: Callable[[Pair, Setting], Ran] | None = None
 
 
 def settings(tuning: Sequence[int] = TUNING_SEEDS, reported: Sequence[int] = REPORTED_SEEDS) -> list[Setting]:
@@ -37,11 +38,13 @@ def campaign(
     wanted: Sequence[Setting],
     processes: int,
     done: Callable[[Ran], None] = lambda _: None,
+    keep: Path | None = None,
 ) -> list[Ran]:
-    """All of them, in this order; `done` is told of each as it ends. What fails in one training is raised here."""
+    """All of them, in this order; `done` is told of each as it ends. What fails in one training is raised here. In the folder `keep`
+    trainings stay, and those that are there are only judged."""
     with (
         tempfile.TemporaryDirectory(prefix="zoo-", ignore_cleanup_errors=True) as folder,
-        ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _open, (folder,)) as pool,
+        ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _open, (folder, keep)) as pool,
     ):
         tasks = [pool.submit(_run, name, setting) for name in names for setting in wanted]
         try:
@@ -57,14 +60,18 @@ def _each(ran: Iterator[Ran], done: Callable[[Ran], None]) -> Iterator[Ran]:
         yield one
 
 
-def _open(folder: str) -> None:
+def _open(folder: str, keep: Path | None) -> None:
     """In a worker: one service for all that it trains, closed before the process waits for its threads to end."""
-    global _service
-    _service = _opened.enter_context(Service(Path(tempfile.mkdtemp(dir=folder))))
+    global _try_out
+    if keep is not None:
+        _try_out = partial(kept.tried, folder=keep)
+        return
+    service = _opened.enter_context(Service(Path(tempfile.mkdtemp(dir=folder))))
+    _try_out = partial(try_out, service=service)
     Finalize(None, _opened.close, exitpriority=10)
 
 
 def _run(name: str, setting: Setting) -> Ran:
-    if _service is None:
-        raise RuntimeError("no service was opened in this process")
-    return try_out(pairs.load(name), setting, _service)
+    if _try_out is None:
+        raise RuntimeError("nothing was opened in this process")
+    return _try_out(pairs.load(name), setting)

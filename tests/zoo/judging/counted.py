@@ -43,9 +43,13 @@ class Score:
 
 
 def subjects(tuning: Sequence[Ran]) -> dict[str, Subject]:
-    """Ours as they ship, with and without warnings that stay on the page, and the rivals, fitted to these runs."""
-    found = {OURS: _ours(pages=True), OURS_WARNINGS: _ours(pages=False)}
-    return found | {name: _rival(charts) for name, charts in fitted(tuning).items()}
+    """Ours as they ship, and the rivals, fitted to these runs."""
+    return ours() | {name: _rival(charts) for name, charts in fitted(tuning).items()}
+
+
+def ours() -> dict[str, Subject]:
+    """The rules, with and without warnings that stay on the page."""
+    return {OURS: _ours(pages=True), OURS_WARNINGS: _ours(pages=False)}
 
 
 def counted(
@@ -61,6 +65,16 @@ def counted(
         else:
             score.add(_of_healthy(subject, one))
     return scores
+
+
+def by_family(
+    compared: Mapping[str, Subject], ran: Sequence[Ran], better: Mapping[str, Literal["high", "low"]]
+) -> dict[str, dict[str, Score]]:
+    """The families in order, and at last `all`: of each what was counted of each subject."""
+    scores = {name: counted(subject, ran, better) for name, subject in compared.items()}
+    families = sorted({one.family for one in ran})
+    found = {family: {name: some[family] for name, some in scores.items()} for family in families}
+    return found | {"all": {name: total(some.values()) for name, some in scores.items()}}
 
 
 def total(scores: Iterable[Score]) -> Score:

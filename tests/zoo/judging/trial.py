@@ -91,15 +91,27 @@ class Ran:
         return None
 
 
+@dataclass(frozen=True)
+class Training:
+    """One that has been, and lies in a service's database."""
+
+    run_id: str
+    seconds: float
+
+
 def try_out(pair: Pair, setting: Setting, service: Service) -> Ran:
     """Train once and judge. Raises LookupError when the outcome was not logged, RuntimeError when a reading was lost."""
+    return judge(pair, setting, train(pair, setting, service), service)
+
+
+def train(pair: Pair, setting: Setting, service: Service) -> Training:
+    """Train once, into the service's database. Raises RuntimeError when a reading was lost."""
     _seed(setting.seed)
-    way = "collapsing" if setting.collapses else "healthy"
     # Without a budget: what is recorded does not depend on how fast the machine is. On a failure everything is raised, and here it is seen.
     chosen = Config.resolve(
         {},
         project="zoo",
-        name=f"{pair.name} {way} {setting.size} {setting.seed}",
+        name=f"{pair.name} {setting.way} {setting.size} {setting.seed}",
         every=EVERY,
         budget=0.0,
         flush_seconds=120.0,
@@ -111,12 +123,18 @@ def try_out(pair: Pair, setting: Setting, service: Service) -> Ran:
         seconds = time.monotonic() - began
     with service.database.reading() as session:
         stored = get_run(session, run.id).points
-        known = subjects(session, run.id)
-        curves = _curves(session, run.id, _looked_at(known, service, pair.outcome))
-        told = replay(session, run.id, service.rules)
-        said = [one for one in told if one.change.watch.rule.boundary is None]  # a new task is no alarm
     if stored != run.recorded:
         raise RuntimeError(f"{run.name}: {run.recorded - stored} of {run.recorded} readings did not arrive")
+    return Training(run.id, seconds)
+
+
+def judge(pair: Pair, setting: Setting, training: Training, service: Service) -> Ran:
+    """What the service's rules say of it. Raises LookupError when the outcome was not logged."""
+    with service.database.reading() as session:
+        known = subjects(session, training.run_id)
+        curves = _curves(session, training.run_id, _looked_at(known, service, pair.outcome))
+        told = replay(session, training.run_id, service.rules)
+        said = [one for one in told if one.change.watch.rule.boundary is None]  # a new task is no alarm
     outcome = curves.get(pair.outcome)
     if outcome is None or len(outcome.steps) < 2:
         raise LookupError(f"{pair.name} logs no {pair.outcome!r}, its outcome, or only once")
@@ -131,7 +149,7 @@ def try_out(pair: Pair, setting: Setting, service: Service) -> Ran:
         pair.name,
         pair.family,
         setting,
-        seconds,
+        training.seconds,
         max(int(curve.steps[-1]) for curve in curves.values() if len(curve.steps)) + 1,
         outcome,
         tuple(sorted((_told(one, pack_of) for one in said), key=lambda one: one.step)),

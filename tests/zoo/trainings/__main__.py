@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from tests.zoo.judging import pairs
+from tests.zoo.judging.kept import tried
 from tests.zoo.judging.outcome import shows
-from tests.zoo.judging.service import Service, packs_of_rules
-from tests.zoo.judging.trial import Curve, Ran, Told, try_out
+from tests.zoo.judging.service import packs_of_rules
+from tests.zoo.judging.trial import Curve, Ran, Told
 from tests.zoo.trainings.pair import Setting
 
 POINTS = 12  # of a curve that are printed
@@ -26,6 +27,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--size", choices=["tuning", "reported"], default="tuning")
     parser.add_argument("--only", choices=["collapsing", "healthy"], help="one of the two")
+    parser.add_argument("--keep", type=Path, help="a folder in which trainings stay, to be judged again")
     parser.add_argument("--places", type=int, default=4, help="of one statistic, how many are printed")
     chosen = parser.parse_args()
     try:
@@ -41,8 +43,9 @@ def main() -> int:
         collapses for collapses in (True, False) if chosen.only != ("healthy" if collapses else "collapsing")
     ]
     print(f"{pair.name} ({pair.family}): {pair.about}")
-    with tempfile.TemporaryDirectory(prefix="zoo-") as folder, Service(Path(folder)) as service:
-        ran = [try_out(pair, Setting(chosen.seed, collapses, chosen.size), service) for collapses in ways]
+    with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
+        keep = chosen.keep or Path(folder)
+        ran = [tried(pair, Setting(chosen.seed, collapses, chosen.size), keep) for collapses in ways]
     for one in ran:
         print("\n".join(_described(one, pair.outcome)))
     if len(ran) == 2:
@@ -57,9 +60,8 @@ def main() -> int:
 
 
 def _described(ran: Ran, outcome: str) -> list[str]:
-    way = "collapsing" if ran.setting.collapses else "healthy"
     lines = [
-        f"\n{way}, {ran.setting.size}, seed {ran.setting.seed}: {ran.steps:,} steps in {ran.seconds:.1f} s",
+        f"\n{ran.setting.way}, {ran.setting.size}, seed {ran.setting.seed}: {ran.steps:,} steps in {ran.seconds:.1f} s",
         f"  {outcome:<34}{_drawn(ran.outcome)}",
     ]
     if not ran.told:
@@ -90,8 +92,8 @@ def _levels(ran: Sequence[Ran], places: int) -> Iterable[str]:
         for key in keys[:places]:
             for one in ran:
                 if key in one.watched:
-                    way = "collapsing" if one.setting.collapses else "healthy"
-                    yield f"  {key[len(statistic) :] or way:<24.24} {way:<11}{_drawn(one.watched[key])}"
+                    place = key[len(statistic) :] or one.setting.way
+                    yield f"  {place:<24.24} {one.setting.way:<11}{_drawn(one.watched[key])}"
         if len(keys) > places:
             yield f"  … and {len(keys) - places} more; --places shows more"
 

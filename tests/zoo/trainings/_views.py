@@ -68,6 +68,6 @@ def learn(
 @torch.no_grad()
 def _probe(encoder: nn.Module, images: Tensor, labels: Tensor) -> float:
     encoder.eval()
-    features = encoder(images)
+    features = nn.functional.normalize(encoder(images), dim=1)
     encoder.train()
-    return _glyphs.nearest_mean_accuracy(features[:ITEMS], labels[:ITEMS], features[ITEMS:], labels[ITEMS:])
+    return _glyphs.linear_accuracy(features[:ITEMS], labels[:ITEMS], features[ITEMS:], labels[ITEMS:])

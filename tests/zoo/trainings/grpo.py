@@ -27,12 +27,13 @@ class _Size:
 
 
 SIZES = {
-    "tuning": _Size(48, 8, 4, 32, 4e-3, 24),
-    "reported": _Size(64, 10, 4, 48, 3e-3, 32),
+    "tuning": _Size(48, 8, 4, 32, 3e-3, 24),
+    "reported": _Size(64, 10, 4, 48, 2.5e-3, 32),
 }
 STEPS, GROUP, PROBED_EVERY = 300, 8, 5
-MODULI = (3, 7, 20, 60)  # one answer in so many is right
-HELD = 0.6  # of the entropy of a uniform policy, which the controlled one is kept at
+MODULI = (3, 5, 8, 12)  # one answer in so many is right
+HELD = 0.85  # of the entropy of a uniform policy, which the controlled one is kept at
+AT_ONCE, IN_TIME = 2.0, 0.1  # how the bonus follows what is missing of it, in a step and with every step
 
 
 class Verifier:
@@ -72,8 +73,9 @@ def train(run: foreshock.Run, setting: Setting) -> None:
         loss = policy_loss(logprobs, logprobs.detach(), advantages, mask, recipe)
         entropy = mean_entropy(logits)
         if not setting.collapses:  # a regulated bonus: as much as keeps the entropy where it should be
-            bonus = max(0.0, bonus + 0.05 * (target - float(entropy.detach())))
-            loss = loss - bonus * entropy
+            missing = target - float(entropy.detach())
+            bonus = max(0.0, bonus + IN_TIME * missing)
+            loss = loss - max(0.0, bonus + AT_ONCE * missing) * entropy
         run.observe.policy(
             logits,
             actions=answers,

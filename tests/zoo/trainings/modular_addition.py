@@ -25,8 +25,8 @@ class Size:
 
 
 SIZES = {
-    "tuning": Size(prime=31, width=96, shown=0.7, lr=0.06, decay=1.0),
-    "reported": Size(prime=29, width=128, shown=0.75, lr=0.05, decay=1.0),
+    "tuning": Size(prime=31, width=96, shown=0.58, lr=0.06, decay=0.4),
+    "reported": Size(prime=29, width=128, shown=0.62, lr=0.05, decay=0.4),
 }
 _STEPS, _EVALUATE = 600, 5
 

@@ -17,6 +17,11 @@ class Setting:
     collapses: bool
     size: Literal["tuning", "reported"] = "reported"
 
+    @property
+    def way(self) -> str:
+        """In a word."""
+        return "collapsing" if self.collapses else "healthy"
+
 
 @dataclass(frozen=True)
 class Pair:

@@ -28,7 +28,7 @@ SIZES = {
     "tuning": Size(prime=31, width=96, shown=0.58, lr=0.06, decay=0.4),
     "reported": Size(prime=29, width=128, shown=0.62, lr=0.05, decay=0.4),
 }
-_STEPS, _EVALUATE = 600, 5
+_STEPS, _EVALUATE = 250, 5
 
 
 class Square(nn.Module):

@@ -110,7 +110,7 @@ def test_every_built_in_rule_has_a_runbook_with_sources_and_can_be_reached(built
         ),
         (
             Series("gradient_norm", "optimiser", "layers.1"),
-            {"gradient-vanishing", "statistics-silent", "non-finite"},
+            {"gradient-vanishing", "gradient-uneven", "statistics-silent", "non-finite"},
         ),
         (Series("gradient_norm"), {"non-finite"}),  # logged by the loop
         (Series("foreshock_budget_used", "monitor"), {"monitor-over-budget", "non-finite"}),

@@ -27,10 +27,10 @@ class _Size:
 
 
 SIZES = {
-    "tuning": _Size(48, 8, 4, 32, 3e-3, 24),
-    "reported": _Size(64, 10, 4, 48, 2.5e-3, 32),
+    "tuning": _Size(48, 8, 4, 32, 1.5e-3, 24),
+    "reported": _Size(64, 10, 4, 48, 1.2e-3, 32),
 }
-STEPS, GROUP, PROBED_EVERY = 300, 8, 5
+STEPS, GROUP, PROBED_EVERY = 400, 8, 5
 MODULI = (3, 5, 8, 12)  # one answer in so many is right
 HELD = 0.85  # of the entropy of a uniform policy, which the controlled one is kept at
 AT_ONCE, IN_TIME = 2.0, 0.1  # how the bonus follows what is missing of it, in a step and with every step

@@ -27,8 +27,8 @@ class _Size:
 
 
 SIZES = {
-    "tuning": _Size(48, 8, 4, 32, 1.5e-3, 24),
-    "reported": _Size(64, 10, 4, 48, 1.2e-3, 32),
+    "tuning": _Size(48, 8, 4, 32, 2.5e-3, 24),
+    "reported": _Size(64, 10, 4, 48, 2e-3, 32),
 }
 STEPS, GROUP, PROBED_EVERY = 400, 8, 5
 MODULI = (3, 5, 8, 12)  # one answer in so many is right

@@ -26,8 +26,8 @@ class Size:
 
 
 SIZES = {
-    "tuning": Size(inputs=32, width=48, depth=16, gain=0.4, lr=0.003),
-    "reported": Size(inputs=48, width=64, depth=20, gain=0.45, lr=0.002),
+    "tuning": Size(inputs=32, width=48, depth=16, gain=0.4, lr=0.001),
+    "reported": Size(inputs=48, width=64, depth=20, gain=0.45, lr=0.0008),
 }
 _STEPS, _BATCH, _EVALUATE = 300, 64, 5
 

@@ -79,7 +79,7 @@ def train(run: foreshock.Run, setting: Setting) -> None:
         x, target = turned(size.batch, size.length, size.symbols, generator)
         loss = functional.cross_entropy(model(x).flatten(0, 1), target.flatten())
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if step % 5 == 0:

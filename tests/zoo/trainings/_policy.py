@@ -27,13 +27,16 @@ class Policy(nn.Module):
         return logits
 
     @torch.no_grad()
-    def answer(self, prompts_N: Tensor, length: int, generator: torch.Generator) -> Tensor:
-        """Tokens [N, length], drawn at temperature 1."""
+    def answer(
+        self, prompts_N: Tensor, length: int, generator: torch.Generator, temperature: float = 1.0
+    ) -> Tensor:
+        """Tokens [N, length]."""
         state, token = self.prompt(prompts_N)[None], torch.full_like(prompts_N, self._begin)
         taken = []
         for _ in range(length):
             hidden, state = self.body(self.token(token)[:, None], state)
-            token = torch.multinomial(self.head(hidden[:, 0]).softmax(-1), 1, generator=generator)[:, 0]
+            likely = (self.head(hidden[:, 0]) / temperature).softmax(-1)
+            token = torch.multinomial(likely, 1, generator=generator)[:, 0]
             taken.append(token)
         return torch.stack(taken, 1)
 

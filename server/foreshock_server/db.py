@@ -91,10 +91,13 @@ def undone_alone(session: Session) -> Iterator[None]:
 
 
 def is_away(error: BaseException) -> bool:
-    """True when the database did not do it now and may do it later."""
-    return isinstance(error, (OperationalError, PoolTimeout)) or (
-        isinstance(error, DBAPIError) and error.connection_invalidated
-    )
+    """True when the database did not do it now and may do it later: it does not answer, is busy, or only reads for the moment."""
+    if isinstance(error, (OperationalError, PoolTimeout)):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    # PostgreSQL's code for read_only_sql_transaction: a replica, or a primary that has just changed
+    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) == "25006"
 
 
 def is_full(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""The same answers from one process over SQLite, from docker-compose.yml's topology, and from an address that somebody gives.
+"""The same answers from one server over SQLite, from docker-compose.yml's topology, and from an address that somebody gives.
 
 The wheel in an environment of its own is the fourth: tests/package/test_wheel.py.
 """
@@ -26,13 +26,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("conformance")
 
 
-@pytest.fixture(scope="module", params=["open", "with a key", "sealing at once"])
+@pytest.fixture(scope="module", params=["open", "with a key", "sealing at once", "in one process"])
 def embedded(folder: Path, request: pytest.FixtureRequest) -> Iterator[Subject]:
-    """One process, which anyone on this machine may ask, or only who has its key; and one that seals all it can."""
+    """A server that anyone on this machine may ask, or only who has its key; one that seals all it can; one without a worker beside it."""
     key = KEY if request.param == "with a key" else None
     home = folder / request.param.replace(" ", "-") / "data"
     module = HASTY if request.param == "sealing at once" else ORDINARY
-    server = Server(home, {"FORESHOCK_API_KEY": key or ""}, module=module)
+    workers = {"FORESHOCK_WORKERS": "true"} if request.param == "in one process" else {}
+    server = Server(home, {"FORESHOCK_API_KEY": key or "", **workers}, module=module)
     server.start()
     yield Subject(server.url, folder, key)
     server.stop()

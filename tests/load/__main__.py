@@ -31,6 +31,7 @@ from foreshock_server.models import Run, Writer
 
 EVERY = 1.0  # seconds between samples
 BEHIND = 5.0  # seconds that a step may be sent late, by whatever holds its trainer up for a moment
+OPENED = 5000.0  # milliseconds until the first chart of a run, in the median of the visits
 PAGE_EVERY = 3  # samples between looks at the page's requests
 PAGE = ("/runs?limit=50", "/runs/load-0000", "/runs/load-0000/verdict", "/runs/load-0000/figures")
 
@@ -58,6 +59,12 @@ def main() -> int:
     if visits:
         result["numbers"]["open a run until its first chart, Chromium, p50 (ms)"] = quantile(visits, 0.5)
         result["numbers"]["open a run until its first chart, Chromium, max (ms)"] = max(visits)
+        if quantile(visits, 0.5) > OPENED:
+            result["problems"].append(
+                f"half the visits waited more than {OPENED:.0f} ms for their first chart"
+            )
+    elif chosen.browser:
+        result["problems"].append("no visit saw a chart")
     asked = {"runs": chosen.runs, "series": chosen.series, "seconds": chosen.seconds}
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     whole = {"machine": about, "date": date, "asked": asked, **result, "samples": samples}

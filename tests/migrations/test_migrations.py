@@ -37,6 +37,19 @@ def test_upgrade_then_check_is_clean(empty):
     assert migrate.to_head(empty) == []
 
 
+def test_what_grows_with_the_readings_is_partitioned_by_run(empty):
+    migrate.to_head(empty)
+    if empty.is_sqlite:
+        return  # which has no partitions
+    count = (
+        "SELECT inhparent::regclass::text, count(*) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent"
+    )
+    count += " WHERE c.relkind = 'p' AND c.relnamespace = current_schema()::regnamespace GROUP BY 1"
+    with empty.engine.connect() as connection:
+        found = {name.rpartition(".")[2]: number for name, number in connection.execute(text(count))}
+    assert found == dict.fromkeys(("blocks", "clocks", "segments", "rollups"), 16)
+
+
 def test_check_sees_a_column_that_the_models_do_not_have(empty):
     migrate.to_head(empty)
     with empty.migrating() as connection:

@@ -1,6 +1,6 @@
 """Every way of training that is known to upset hooks, with every probe on: what is recorded is right, what is trained is the same.
 
-In each row the gradients with all families watched are those without, bit for bit.
+In each row the gradients with all families watched are those without, bit for bit; under inductor, which fuses another graph, to rounding.
 
 | way of training | tests |
 |---|---|

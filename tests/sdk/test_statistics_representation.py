@@ -97,6 +97,13 @@ def test_spread_cosine_and_mean_share_agree_with_their_definitions(name: str) ->
     share = len(exact) * (exact.mean(0) ** 2).sum() / (exact**2).sum()
     assert ours["mean_share"] == pytest.approx(share, rel=1e-5)
     assert ours["n_eff"] == len(x)
+    centred = exact - exact.mean(0)
+    distances = np.linalg.norm(centred, axis=1)
+    away = centred[distances > 0] / distances[distances > 0, None]
+    centred_cosines = [float(a @ b) for a, b in itertools.combinations(away, 2)]
+    assert ours["mean_cosine_centered"] == pytest.approx(np.mean(centred_cosines), abs=2e-6)
+    residual = np.sqrt((centred**2).sum() / (exact**2).sum())
+    assert ours["rank_one_residual"] == pytest.approx(residual, rel=1e-5)
     assert ours["nonfinite_count{tensor=activation}"] == 0
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import event, text
@@ -138,7 +139,7 @@ def test_room_for_less_than_one_block_is_a_full_disk(client, database_url, monke
         assert "1,000 bytes are free" in answer.json()["checks"]["writable"]["reason"]
 
 
-def test_a_database_that_only_reads(client, database_url):
+def test_a_database_that_only_reads(client, trainer, wire, database_url):
     @event.listens_for(client.app.state.database.engine, "checkout")
     def only_read(connection, _record, _proxy):
         if database_url.startswith("sqlite"):
@@ -150,6 +151,24 @@ def test_a_database_that_only_reads(client, database_url):
     assert answer.status_code == 503
     assert answer.json()["checks"]["database"]["status"] == "ok"
     assert "read" in answer.json()["checks"]["writable"]["reason"]
+    block = trainer.post(trainer.block(1, [wire.rows(1, [1], [[1]])], [wire.frame(1, ["a"])]))
+    opening = trainer.open()
+    for answer in (block, opening):
+        assert answer.status_code == 503, answer.text
+        assert float(answer.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize("at", [-1e9, 4e9])
+def test_a_trainer_whose_clock_is_wrong_is_neither_silent_nor_over(client, trainer, wire, at):
+    frames = [wire.frame(1, ["a"])]
+    trainer.send(1, [{**wire.rows(1, [1], [[1]]), "times": np.array([at]).tobytes()}], frames)
+    run = client.get(f"/api/v1/runs/{trainer.run}").json()
+    assert run["state"] == "running"
+    assert abs(run["updated_at"] - time.time()) < 60
+    (series,) = client.get(f"/api/v1/runs/{trainer.run}/data", params={"key": "a", "points": 0}).json()[
+        "series"
+    ]
+    assert series["times"] == [at]
 
 
 @pytest.fixture

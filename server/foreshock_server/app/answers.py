@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from foreshock_server.app.edge import HEADERS
 from foreshock_server.db import is_away, is_full
+from foreshock_server.deps import PLAIN
 from foreshock_server.errors import (
     BlockTooLarge,
     DatabaseAway,
@@ -61,7 +62,10 @@ def _invalid(_request: Request, error: Exception) -> JSONResponse:
     field = ".".join(where)
     more = len(error.errors()) - 1
     rest = f" ({more} more after it)" if more else ""
-    return render(Invalid(f"{field or 'The body'}: {first['msg']}{rest}.", field=field))
+    said = first["msg"]
+    if first.get("ctx", {}).get("pattern") == PLAIN:  # which is no sentence
+        said = "holds a control character, or one that turns the direction of the text; leave it out"
+    return render(Invalid(f"{field or 'The body'}: {said}{rest}.", field=field))
 
 
 def _http(request: Request, error: Exception) -> JSONResponse:

@@ -135,7 +135,7 @@ def _msgpack(body: bytes) -> object:
     except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as error:
         # StackError (too deep) and the length limits are ValueErrors; some of msgpack's errors have no text
         raise MalformedBlock(
-            f"The body is not one msgpack object within the limits: {error or type(error).__name__}.",
+            f"The body is not one msgpack object within the limits: {str(error) or type(error).__name__}.",
             field="",
         ) from error
 

@@ -112,7 +112,7 @@ class Watchdog:
         """What went wrong, with the host and without the path, which may be a secret."""
         if self.barked or error is None or isinstance(error, TimeoutError):
             return f"{host} did not answer within {self.deadline:g} s"
-        return f"{host}: {error or type(error).__name__}"
+        return f"{host}: {str(error) or type(error).__name__}"
 
     def _bark(self) -> None:
         with self._lock:

@@ -11,7 +11,7 @@ from foreshock_server.settings import Settings
 RESTS_ON = {
     "definition": ("Definition", "Arithmetic", "means"),
     "paper": ("arXiv", "paper"),
-    "measurement": ("easured",),
+    "measurement": ("easured", "tuning runs"),
     "heuristic": ("heuristic", "ours"),
 }
 ONLY_WITH_LABELS = {"class_variability"}  # beside features whose labels are shown, and nowhere else
@@ -93,6 +93,7 @@ def test_only_what_is_critical_pages_unless_the_rule_is_known_to_be_early_and_ri
         "codebook-perplexity-falling",
         "latent-information-falling",
         "attention-keys-alike",
+        "gradient-uneven",
     }
     if rule.id not in early and rule.detector.kind != "non-finite" and rule.severity != "critical":
         assert rule.notify.severity == "critical"

@@ -20,13 +20,11 @@ from foreshock_server.settings import Settings
 BUILT_IN = RuleSet.load(Settings())
 TOGETHER = [rule for rule in BUILT_IN.rules if rule.made is not None]
 RULES = pytest.mark.parametrize("rule", TOGETHER, ids=lambda rule: rule.id)
-DRAWN = Path(foreshock_server.rules.__file__).parent / "builtin" / "tests" / "several.yaml"
-CASES_OF = {
-    rule.id: [
-        case for case in parse_cases(DRAWN.read_text("utf-8"), DRAWN.name).tests if case.rule == rule.id
-    ]
-    for rule in TOGETHER
-}
+DRAWN = Path(foreshock_server.rules.__file__).parent / "builtin" / "tests"
+CASES = [
+    case for file in DRAWN.glob("*.yaml") for case in parse_cases(file.read_text("utf-8"), file.name).tests
+]
+CASES_OF = {rule.id: [case for case in CASES if case.rule == rule.id] for rule in TOGETHER}
 
 
 @RULES

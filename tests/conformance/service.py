@@ -129,9 +129,13 @@ def a_key_opens_what_it_is_for(subject: Subject) -> None:
     assert keys["read"] not in str(subject.ask("GET", "/api/v1/keys").body), "a secret is shown again"
     where, opening = address_of(subject, "keyed"), {**opening_of("r0-a"), "project": project}
     soon(
-        lambda: subject.ask("PUT", where, opening, key=keys["ingest"]).status == 200, "every replica knows it"
+        lambda: all(subject.ask("PUT", where, opening, key=keys["ingest"]).status == 200 for _ in range(8)),
+        "every replica knows it",
     )
-    soon(lambda: subject.ask("GET", where, key=keys["read"]).status == 200, "every replica knows it")
+    soon(
+        lambda: all(subject.ask("GET", where, key=keys["read"]).status == 200 for _ in range(8)),
+        "every replica knows it",
+    )
     assert subject.ask("GET", where, key=keys["ingest"]).status == 403
     assert subject.ask("PUT", where, opening, key=keys["read"]).status == 403
     foreign = f"{where}-foreign"

@@ -100,7 +100,7 @@ def test_every_built_in_rule_has_a_runbook_with_sources_and_can_be_reached(built
         (Series("zero_variance_all_high", "RL signal"), {"non-finite"}),
         (Series("loss", "training"), {"non-finite-loss", "loss-spike", "task-boundary"}),
         (Series("train/policy_loss", "training"), {"non-finite-loss"}),
-        (Series("reward", "training"), {"non-finite", "reward-hacking"}),
+        (Series("reward", "training"), {"non-finite", "reward-hacking", "reward-outruns-score"}),
         (Series("nonfinite_count", "numerics", "l", {"tensor": "weight"}), {"non-finite-weights"}),
         (Series("nonfinite_count", "numerics", "l", {"tensor": "gradient"}), {"non-finite-gradients"}),
         (Series("nonfinite_count", "numerics", "l", {"tensor": "activation"}), {"non-finite-activations"}),

@@ -260,6 +260,10 @@ def _groups(given: Given, group: int | None) -> dict[str, float]:
         "group_reward_std": _mean([float(np.std(m)) for m in counted]),
         "group_reward_max": _mean([max(m) for m in counted]),
         "group_reward_min": _mean([min(m) for m in counted]),
+        **{
+            f"group_reward_p{percent}": _mean([float(np.quantile(m, percent / 100)) for m in counted])
+            for percent in (10, 50, 90)
+        },
         "solved_by_any": _mean([any(correct[n] for n in m) for m in members.values()]),
     }
     for k in (1, 2, 4, 8) if group is None else (1, 2, 4, 8, 16, 32, 64):

@@ -277,6 +277,19 @@ def test_a_group_of_one_and_a_group_with_nan_are_not_counted() -> None:
     assert all(math.isnan(value) for value in zero_variance(torch.ones(3), torch.arange(3)))
 
 
+def test_the_quantiles_of_groups_are_means_over_groups_of_any_size() -> None:
+    held = {5: [0.25, -1.0, 3.0], -7: [2.0], 10**12: [0.5, 0.5], 0: [4.0, 1.0, 1.5, 9.0, -2.0]}
+    pairs = [(number, reward) for number, rewards in held.items() for reward in rewards]
+    pairs += [(8, 7.0), (8, math.nan), (9, -math.inf), (9, 1e9)]  # these two are not counted
+    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0)).tolist()
+    numbers, rewards = zip(*(pairs[index] for index in order), strict=True)
+    found = grouped(torch.tensor(numbers), rewards=torch.tensor(rewards))
+    counted = [rewards for rewards in held.values() if len(rewards) > 1]
+    for percent in (10, 50, 90):
+        expected = np.mean([np.quantile(rewards, percent / 100) for rewards in counted])
+        assert found[f"group_reward_p{percent}"] == pytest.approx(expected, rel=1e-6)
+
+
 def test_mostly_nan_rewards_read_nan() -> None:
     rewards = torch.tensor([1.0, 1, math.nan, math.nan, math.nan])
     found = grouped(torch.tensor([0, 0, 1, 1, 1]), rewards=rewards)

@@ -2,7 +2,7 @@
 
 No loop, no unique; groups of any sizes, with any integers for names. Everything is float64.
 
-Shape suffixes: B sequences, P numbers of samples, K quantities.
+Shape suffixes: B sequences, P numbers of samples, L levels of quantiles, K quantities.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from . import masked
 from .tally import TINY
 
 SAMPLES = (1, 2, 4, 8, 16, 32, 64)  # numbers k for pass@k
 SAMPLES_OF_NUMBERED = (1, 2, 4, 8)  # where nobody says how large the groups are
+PERCENTILES = (10, 50, 90)  # of rewards, in the batch and in each group
 
 
 def samples(size: int | None) -> tuple[int, ...]:
@@ -25,10 +27,12 @@ def samples(size: int | None) -> tuple[int, ...]:
 
 
 def rewards(reward_B: Tensor) -> dict[str, Tensor]:
-    """``reward``, NaN where it is not finite; ``rewarded``, 1.0 where it is; ``ordered``, all of them, the NaN last."""
+    """``reward``, NaN where it is not finite; ``rewarded``, 1.0 where it is; ``ordered``, all of them, the NaN last, and in
+    ``rising`` which sequences these are of."""
     reward_B = reward_B + (reward_B - reward_B)  # an infinity becomes NaN
     rewarded_B = (reward_B == reward_B).double()
-    return {"reward": reward_B, "rewarded": rewarded_B, "ordered": reward_B.sort().values}
+    ordered_B, rising_B = reward_B.sort()
+    return {"reward": reward_B, "rewarded": rewarded_B, "ordered": ordered_B, "rising": rising_B}
 
 
 def middle(ordered_B: Tensor) -> Tensor:
@@ -39,19 +43,24 @@ def middle(ordered_B: Tensor) -> Tensor:
 
 
 def quantities(
-    given: Mapping[str, Tensor], group: Tensor | int, high: Tensor | None, samples_P: Tensor
+    given: Mapping[str, Tensor],
+    group: Tensor | int,
+    high: Tensor | None,
+    samples_P: Tensor,
+    levels_L: Tensor,
 ) -> dict[str, Tensor]:
     """What readings of groups are made of, by name, [B] each; where an entry does not lead its group they mean nothing.
 
-    ``given``: ``asked``, all 1.0; ``reward`` as `rewards` has it, with ``high`` the least that is; ``correct``, 1.0 or 0.0;
-    ``answer``, an integer per sequence. ``group`` numbers the group of each, by any integers, or is the size of groups that
-    follow one another. ``samples_P`` are the numbers of samples less one, after -1.
+    ``given``: ``asked``, all 1.0; ``reward``, ``ordered`` and ``rising`` as `rewards` has them, with ``high`` the least that
+    is; ``correct``, 1.0 or 0.0; ``answer``, an integer per sequence. ``group`` numbers the group of each, by any integers, or
+    is the size of groups that follow one another. ``samples_P`` are the numbers of samples less one, after -1; ``levels_L``
+    are PERCENTILES as shares.
 
-    Of a group: ``leads``, ``members``; of its rewards ``least``, ``most``, the deviation ``spread``, the sum ``differing``
-    of squared differences from one of them, which is exactly 0 when they are equal, how many are high, ``top``, and whether
-    all are ``sound``. Of what is correct, or where that is not given has a high reward: the number ``solved``, and for each
-    k the chance that none of k members is, less one, ``pass_k``. Of the answers ``unique``, how many differ, and
-    ``undecided``, the entropy of their shares.
+    Of a group: ``leads``, ``members``; of its rewards ``least``, ``most``, the deviation ``spread``, the quantiles ``at_10``
+    and so on, the sum ``differing`` of squared differences from one of them, which is exactly 0 when they are equal, how many
+    are high, ``top``, and whether all are ``sound``. Of what is correct, or where that is not given has a high reward: the
+    number ``solved``, and for each k the chance that none of k members is, less one, ``pass_k``. Of the answers ``unique``,
+    how many differ, and ``undecided``, the entropy of their shares.
     """
     ones_B = given["asked"]
     entries = {name: given[name] for name in ("reward", "correct") if name in given}
@@ -83,6 +92,9 @@ def quantities(
         found["sound"] = (differing_B == differing_B).double()
         mean_B, square_B = (summed_KB.narrow(0, 2, 2) / members_B).unbind(0)
         found["spread"] = torch.addcmul(square_B, mean_B, mean_B, value=-1.0).clamp_min_(0.0).sqrt_()
+        ordered_B = given["ordered"].take(group_B.take(given["rising"]).sort(stable=True).indices)
+        at_LB = _quantiles(ordered_B, place_B, members_B, levels_L)
+        found |= {f"at_{percent}": at_B for percent, at_B in zip(PERCENTILES, at_LB.unbind(0), strict=True)}
     if entries:
         solved_B = found["solved"] = found["correct" if "correct" in found else "top"]
         names = (f"pass_{k}" for k in samples(group if isinstance(group, int) else None))
@@ -90,6 +102,12 @@ def quantities(
     if "answer" in given:
         found |= _answers(given["answer"], group_B, leader_B, members_B)
     return found
+
+
+def _quantiles(ordered_B: Tensor, place_B: Tensor, members_B: Tensor, levels_L: Tensor) -> Tensor:
+    """Of rewards that rise within each group, group after group, linear between ranks: [L, B], where a group begins."""
+    rank_LB = levels_L.unsqueeze(1) * (members_B - 1.0)
+    return masked.between(ordered_B.take(masked.neighbours(rank_LB) + place_B), rank_LB)
 
 
 def _passes(members_B: Tensor, solved_B: Tensor, samples_P: Tensor) -> Tensor:

@@ -16,7 +16,6 @@ from foreshock.series import SeriesSpec
 
 from . import groups, linear, masked, signal, tally, tokens
 from .policy_readings import REWARDED, SEQUENCES, SOUND, TOKENS, Batch, of_counts, of_entropies, of_tokens
-from .reward_readings import PERCENTILES as REWARD_PERCENTILES
 from .reward_readings import of_groups, of_rewards
 from .table import STATISTICS
 from .tally import Cell, Constant, Layout, Sum
@@ -78,7 +77,7 @@ def plan(inputs: Inputs) -> Plan:
     extremes = tuple(name for name in signal.EXTREME if Cell(f"{name}_top") in terms)
     layout = tally.layout(wanted, [(TOKENS, name) for name in ("valid", *extremes)] if extremes else ())
     levels = [(percent / 100, 0) for percent in tokens.PERCENTILES]
-    levels += [(percent / 100, 1) for percent in REWARD_PERCENTILES if batch.has("rewards")]
+    levels += [(percent / 100, 1) for percent in groups.PERCENTILES if batch.has("rewards")]
     counts = (-1.0, *(k - 1.0 for k in groups.samples(batch.group)))
     constants: dict[str, Constant] = {
         **layout.constants,
@@ -188,7 +187,9 @@ def _sequences(
     found["asked"] = torch.ones_like(next(iter(found.values())), dtype=torch.float64)
     if batch.grouped:
         group = given["groups"] if batch.group is None else batch.group
-        found |= groups.quantities(found, group, high, constants["samples"])
+        levels = constants["levels"]
+        levels = levels.narrow(0, len(tokens.PERCENTILES), len(levels) - len(tokens.PERCENTILES))
+        found |= groups.quantities(found, group, high, constants["samples"], levels)
     return found
 
 
@@ -207,7 +208,7 @@ def _quantiles(
     places_2K, first = masked.neighbours(rank_K), len(tokens.PERCENTILES)
     of_entropies, of_rewards = (
         places_2K.narrow(1, 0, first),
-        places_2K.narrow(1, first, len(REWARD_PERCENTILES)),
+        places_2K.narrow(1, first, len(groups.PERCENTILES)),
     )
     ends = [ordered_N.take(of_entropies), found[SEQUENCES]["ordered"].take(of_rewards)]
     return masked.between(torch.cat(ends, 1), rank_K)

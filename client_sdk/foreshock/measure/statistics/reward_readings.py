@@ -12,7 +12,6 @@ from .policy_readings import REWARDED, SEQUENCES, Batch, checked, negated, spec,
 from .tally import Cell, Fact, Reading, Sum, above, upto
 
 LEADS, SEVERAL, ALIKE = above("leads", 0.5), above("members", 1.5), upto("differing")
-PERCENTILES = (10, 50, 90)  # of rewards
 
 
 def of_rewards(batch: Batch) -> Iterator[Reading]:
@@ -33,10 +32,11 @@ def of_rewards(batch: Batch) -> Iterator[Reading]:
             ("zero_variance_all_low", (ALIKE, negated(high))),
         ):
             yield Reading(spec(name), _sum_of("asked", *counted, *facts), number, checked=sound)
-        for name, quantity in (("std", "spread"), ("max", "most"), ("min", "least")):
+        quantiles = ((f"p{percent}", f"at_{percent}") for percent in groups.PERCENTILES)
+        for name, quantity in (("std", "spread"), ("max", "most"), ("min", "least"), *quantiles):
             total = _sum_of(quantity, *counted)
             yield Reading(spec(f"group_reward_{name}"), total, number, checked=sound)
-    for percent in PERCENTILES:
+    for percent in groups.PERCENTILES:
         name = f"reward_p{percent}"
         yield Reading(spec(name), Cell(name), checked=sound)
 

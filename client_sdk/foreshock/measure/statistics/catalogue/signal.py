@@ -9,6 +9,9 @@ from .update import FAMILY, UPDATE
 _NO_GROUP = "NaN without a group of two or more; a group of one is not counted"
 _GRPO = "Shao et al. 2024, arXiv:2402.03300"
 _DAPO = "DAPO, Yu et al. 2025, arXiv:2503.14476 (dynamic sampling)"
+_RISK = "quantiles as a view of risk: RiskPO, Ren et al. 2025, arXiv:2510.00911"
+_BEST = "best and worst of n; heuristic"
+_LOST = "what only few samples find is being lost"
 _HIGH = "A reward is high in the upper half of the batch's range, bounds included; if all rewards are equal, when above zero."
 
 SIGNAL: tuple[Statistic, ...] = (
@@ -109,7 +112,7 @@ SIGNAL: tuple[Statistic, ...] = (
             family=FAMILY,
             title=f"Reward, {percent}th percentile",
             formula=f"quantile {percent / 100:g} of r over sequences, linear between ranks",
-            source="quantiles as a view of risk: RiskPO, Ren et al. 2025, arXiv:2510.00911",
+            source=_RISK,
             degenerate="NaN without rewards",
             healthy="all quantiles rise together",
             collapsed="the upper ones rise while the lower stay: the hard prompts are left behind",
@@ -182,11 +185,11 @@ SIGNAL: tuple[Statistic, ...] = (
     ),
     *(
         Statistic(
-            name=f"group_reward_{end}",
+            name=f"group_reward_{name}",
             family=FAMILY,
-            title=f"{word} reward of a group, mean",
-            formula=f"mean over groups of {end} r",
-            source="best and worst of n; heuristic",
+            title=title,
+            formula=f"mean over groups of {formula}",
+            source=source,
             degenerate=_NO_GROUP,
             healthy="rises",
             collapsed=collapsed,
@@ -195,9 +198,35 @@ SIGNAL: tuple[Statistic, ...] = (
             merge="mean",
             weight="policy_sequences",
         )
-        for end, word, collapsed in (
-            ("max", "Largest", "falls while the mean rises: what only few samples find is being lost"),
-            ("min", "Smallest", "meets the largest: the groups agree"),
+        for name, title, formula, source, collapsed in (
+            (
+                "max",
+                "Largest reward of a group, mean",
+                "max r",
+                _BEST,
+                f"falls while the mean rises: {_LOST}",
+            ),
+            (
+                "min",
+                "Smallest reward of a group, mean",
+                "min r",
+                _BEST,
+                "meets the largest: the groups agree",
+            ),
+            *(
+                (
+                    f"p{percent}",
+                    f"Reward within a group, {percent}th percentile, mean",
+                    f"the quantile {percent / 100:g} of r in the group, linear between ranks",
+                    f"{_RISK}; in a group, heuristic",
+                    collapsed,
+                )
+                for percent, collapsed in (
+                    (10, "meets the 90th: the groups agree, and nothing is left to learn from"),
+                    (50, "stays while the 90th rises: the answers of a prompt part in two"),
+                    (90, f"falls while the median rises: {_LOST}"),
+                )
+            ),
         )
     ),
     Statistic(

@@ -147,10 +147,15 @@ def same(
     plain, _ = train(make, data, watched=False, through=through)
     torch._dynamo.reset()
     seen, watching = train(make, data, watched=True, through=through)
-    assert len(plain) == len(seen)
-    assert all(torch.equal(a, b) for a, b in zip(plain, seen, strict=True))
+    assert_equal(plain, seen)
     assert watching is not None
     return watching
+
+
+def assert_equal(plain: Sequence[Tensor], seen: Sequence[Tensor]) -> None:
+    """Bit for bit."""
+    assert plain
+    assert all(torch.equal(a, b) for a, b in zip(plain, seen, strict=True))
 
 
 # -- eager, compiled ----------------------------------------------------------------------------------------------------
@@ -340,13 +345,21 @@ def test_autocast_is_the_same_and_its_types_are_read(kind: str, monkeypatch: pyt
 
 
 def test_micro_batches_give_one_record(measured: Counter[tuple[str, str, int]]) -> None:
-    model = seeded(lambda: feedforward.mlp(0.0))
-    watching = Watching(model)
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    for rows in (7, 9, 11):
-        loss_of(model(feedforward.features(rows))).backward()
-    whole = torch.cat([gradient.flatten() for gradient in gradients(model)]).norm().item()
-    optimizer.step()
+    def accumulate(watched: bool) -> tuple[list[Tensor], list[Tensor], Watching | None]:
+        model = seeded(lambda: feedforward.mlp(0.3)).train()
+        watching = Watching(model) if watched else None
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        for rows in (7, 9, 11):
+            loss_of(model(feedforward.features(rows))).backward()
+        summed = gradients(model)
+        optimizer.step()
+        return summed, [p.detach() for p in model.parameters()], watching
+
+    plain, plain_weights, _ = accumulate(watched=False)
+    summed, weights, watching = accumulate(watched=True)
+    assert_equal([*plain, *plain_weights], [*summed, *weights])
+    whole = torch.cat([gradient.flatten() for gradient in summed]).norm().item()
+    assert watching is not None
     values = watching.step()
     watching.close()
     assert values["n_eff{place=1}"] == 7  # the first micro-batch
@@ -399,10 +412,12 @@ def test_copies_are_silent(kind: str, measured: Counter[tuple[str, str, int]]) -
 
 def test_replicas_in_threads_give_one_record() -> None:
     """What DataParallel does with several devices, on one: shallow copies of the modules, each on a thread of its own."""
-    model = seeded(lambda: transformers.NanoGPT(2, dropout=0.0))
+    model, plain = (seeded(lambda: transformers.NanoGPT(2, dropout=0.0)) for _ in range(2))
     watching = Watching(model)
     wrapped = nn.DataParallel(model)
-    loss_of(wrapped(transformers.tokens())).backward()
+    for whole in (wrapped, nn.DataParallel(plain)):
+        loss_of(whole(transformers.tokens())).backward()
+    assert_equal(gradients(plain), gradients(model))
     assert watching.step()["n_eff{place=transformer.h.0}"] == 48
 
     def replica(module: nn.Module) -> nn.Module:
@@ -411,14 +426,24 @@ def test_replicas_in_threads_give_one_record() -> None:
         twin._modules = {name: replica(child) for name, child in module._modules.items()}
         return twin
 
-    twins = [replica(model) for _ in range(4)]
-    threads = [
-        threading.Thread(target=twin, args=(transformers.tokens(3 + i),)) for i, twin in enumerate(twins)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    def in_threads(model: nn.Module) -> list[Tensor]:
+        """The gradients of four replicas, called at once, added up in their order."""
+        losses: dict[int, Tensor] = {}
+
+        def call(number: int, twin: nn.Module) -> None:
+            losses[number] = loss_of(twin(transformers.tokens(3 + number)))
+
+        model.zero_grad()
+        threads = [threading.Thread(target=call, args=(i, replica(model))) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for number in range(4):
+            losses[number].backward()
+        return gradients(model)
+
+    assert_equal(in_threads(plain), in_threads(model))
     values = watching.step()
     watching.close()
     assert values["n_eff{place=transformer.h.0}"] in {8 * (3 + i) for i in range(4)}

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
-from tests.zoo import feedforward, huggingface, transformers
+from tests.zoo import feedforward, huggingface, mixtures, transformers
 from torch import nn
 
 import foreshock
@@ -168,6 +168,22 @@ def test_a_family_that_the_model_has_not_is_named_below_the_table() -> None:
     assert described.absent == ("codebook",)
     assert str(described).splitlines()[0] == "nothing to watch"
     assert "Not found in this model: codebook" in str(described)
+
+
+def test_a_family_that_the_patterns_keep_out_is_said_to_be_there_and_how_to_reach_it() -> None:
+    model = mixtures.Mixture()
+    for patterns in ({"include": ["layers.*.mlp"]}, {"exclude": ["**.gate", "**.router"]}):
+        described = foreshock.describe(model, families=["experts", "codebook"], **patterns)
+        assert described.rows == ()
+        assert described.absent == ("codebook",)
+        assert described.kept_out == (("experts", "layers.0.mlp.gate"),)
+        said = " ".join(str(described).split())
+        assert "Not among what include= and exclude= choose: experts (layers.0.mlp.gate)." in said
+        assert "include=['blocks.*.moe.**']" in said
+        assert "Not found in this model: codebook." in said
+    inside = foreshock.describe(model, include=["layers.*.mlp.**"], families=["experts"])
+    assert inside.rows
+    assert inside.kept_out == ()
 
 
 def line(family: str, kind: str) -> Planned:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from foreshock.guard import guard
 
@@ -38,6 +39,7 @@ def table(
     subject: Subject, choice: Choice, every: Mapping[str, int], lines: Sequence[Planned] | None = None
 ) -> WatchTable:
     """The table of what was chosen, or of these lines of it."""
+    kept_out = _kept_out(subject, choice.absent)
     return WatchTable(
         rows=tuple(
             Watched(
@@ -55,5 +57,17 @@ def table(
         ),
         parameters=subject.parameters,
         off=tuple(dict.fromkeys(line.kind for line in choice.off)),
-        absent=choice.absent,
+        absent=tuple(family for family in choice.absent if family not in kept_out),
+        kept_out=tuple(kept_out.items()),
     )
+
+
+def _kept_out(subject: Subject, absent: Sequence[str]) -> dict[str, str]:
+    """Which of these families the model has where the patterns choose nothing, and the first place of each."""
+    if not absent or (subject.include is None and not subject.exclude):
+        return {}
+    first: dict[str, str] = {}
+    for line in planned(replace(subject, include=None, exclude=())):
+        if line.family in absent:
+            first.setdefault(line.family, line.place)
+    return first

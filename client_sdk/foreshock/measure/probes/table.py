@@ -41,6 +41,7 @@ class WatchTable:
     parameters: int = 0  # of the model: the forward pass that costs are compared with
     off: tuple[str, ...] = ()  # families of lines that are never read unless asked for
     absent: tuple[str, ...] = ()  # families that were named and not found
+    kept_out: tuple[tuple[str, str], ...] = ()  # that were named, and a place each that the patterns keep out
 
     @property
     def share(self) -> float:
@@ -101,6 +102,12 @@ class WatchTable:
         if self.off:
             found.append(
                 f"Off unless asked for: {', '.join(self.off)}. families=['all'] or every={{…}} switches on."
+            )
+        if self.kept_out:
+            named = ", ".join(f"{family} ({place})" for family, place in self.kept_out)
+            found.append(
+                f"Not among what include= and exclude= choose: {named}. A pattern names whole modules; ** takes"
+                " everything inside one, as in include=['blocks.*.moe.**']."
             )
         if self.absent:
             found.append(

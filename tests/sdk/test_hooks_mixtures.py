@@ -326,12 +326,73 @@ class FakeQuantize(nn.Module):
         self.register_buffer("scale", torch.ones(1))
 
 
+class VQEmbedding(mixtures.VectorQuantizer):
+    """Named for short."""
+
+
+class VQAModel(mixtures.VectorQuantizer):
+    """Answers questions about images; its embedding is of words."""
+
+
+class VQTransformer(nn.Module):
+    """Writes codes that another model made; not a quantiser, but a model that has layers with layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(CODES, WIDTH)
+        self.blocks = nn.Sequential(nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU()))
+
+
+class WordModel(nn.Module):
+    """What has an embedding, and scores per word."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(CODES, WIDTH)
+        self.head = nn.Linear(WIDTH, CODES)
+
+
+class Bottleneck(nn.Module):
+    """Says nowhere but in the name of its table that it quantises; its codes are as wide as they are many."""
+
+    def __init__(self, returns: bool) -> None:
+        super().__init__()
+        self.project = nn.Linear(WIDTH, CODES)
+        self.codebook = nn.Embedding(CODES, CODES)
+        self.returns = returns
+
+    def indices(self, x: Tensor) -> Tensor:
+        return torch.cdist(self.project(x), self.codebook.weight).argmin(1)
+
+    def forward(self, x: Tensor) -> object:
+        index = self.indices(x)
+        return (self.codebook.weight[index], index) if self.returns else self.codebook(index)
+
+
+@pytest.mark.parametrize("returns", [True, False], ids=["returns indices", "looks them up"])
+def test_a_quantiser_is_recognised_by_its_codebook_and_scores_are_not_taken_for_indices(
+    returns: bool,
+) -> None:
+    model = seeded(lambda: nn.Sequential(Bottleneck(returns)))
+    recorded = Recorded(model)
+    x = torch.randn(40, WIDTH)
+    model(x)
+    expected, _ = codebook.measure({"index": model[0].indices(x)}, codebook.fresh(CODES, torch.device("cpu")))
+    values = recorded.step()
+    assert [values[spec.key] for spec in codebook.series("0")] == pytest.approx(
+        expected.tolist(), nan_ok=True
+    )
+
+
 def test_the_innermost_quantisers_are_watched() -> None:
     for model, names, sizes in (
         (ResidualQuantizer(), ["layers.0", "layers.1"], [CODES] * 2),
         (nn.Sequential(ResidualQuantizer()), ["0.layers.0", "0.layers.1"], [CODES] * 2),
         (nn.Sequential(EuclideanCodebook()), ["0"], [7]),
         (nn.Sequential(FakeQuantize()), [], []),
+        (nn.Sequential(VQEmbedding()), ["0"], [CODES]),
+        (nn.Sequential(Bottleneck(returns=True)), ["0"], [CODES]),
+        (nn.Sequential(VQAModel(), VQTransformer(), WordModel()), [], []),
         (Mixture(), [], []),
         (transformers.NanoGPT(), [], []),
     ):

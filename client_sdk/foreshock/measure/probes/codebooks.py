@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MOST_CODES = 1 << 20
 _CLASSED = re.compile(r"VectorQuant|Quantiz|Codebook|FSQ|LFQ")
+_CLASSED_SHORT = re.compile(r"^(?:FSDP)?VQ(?!A(?![a-z]))")  # VQA answers questions
 _SIZES = (
     "codebook_size",
     "num_codes",
@@ -41,12 +42,14 @@ _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.uint8)
 
 @dataclass(frozen=True)
 class Codebook:
-    """A vector quantiser, its number of codes, and the embedding that it may look them up in."""
+    """A vector quantiser, its number of codes, and the embedding that it may look them up in; ``said`` by its class, or else
+    taken for one by what it holds, and then only integers are believed to be indices."""
 
     name: str
     module: nn.Module
     size: int
     table: nn.Embedding | None
+    said: bool = True
 
     def pick(self, module: nn.Module, args: Any, output: Any) -> tuple[Sequence[Tensor], bool]:
         """The indices among what it returns, however nested; of an embedding, those that it is given."""
@@ -55,7 +58,7 @@ class Codebook:
         if isinstance(module, nn.Embedding):
             return _integers(args)[:1], trained
         found = _integers(output)
-        if not found:
+        if not found and self.said:
             found = [part for part in _tensors(output) if part.dim() == 2 and part.shape[1] == self.size]
         most = found[:1]
         for index in found[1:]:
@@ -88,8 +91,11 @@ def codebooks(modules: Sequence[tuple[str, nn.Module]]) -> list[Codebook]:
     """The quantisers that hold no other quantiser and whose number of codes can be told."""
     found = {}
     for name, module in modules:
-        if _CLASSED.search(type(module).__name__) and (size := _size(module)):
-            found[name] = Codebook(name, module, size, _table(module, size))
+        if _CLASSED.search(type(module).__name__):
+            if size := _size(module):
+                found[name] = Codebook(name, module, size, _table(module, size))
+        elif table := _held(module):
+            found[name] = Codebook(name, module, table.num_embeddings, table, said=False)
     outer = {name for name in found for other in found if name != other and _within(other, name)}
     return [book for name, book in found.items() if name not in outer]
 
@@ -124,6 +130,20 @@ def _size(module: nn.Module) -> int | None:
     for name, tensor in tensors:
         if _TABLES.match(name) and not is_lazy(tensor) and tensor.dim() in (2, 3):
             return tensor.shape[-2]
+    return None
+
+
+def _held(module: nn.Module) -> nn.Embedding | None:
+    """The table of a module of layers alone, as a quantiser is and a model is not: an embedding called a codebook, or one
+    called as tables are where the class begins with VQ. Words are looked up in an ``embedding`` too, so its name says nothing."""
+    children = list(module.named_children())
+    if any(True for _, child in children for _ in child.children()):
+        return None
+    short = _CLASSED_SHORT.match(type(module).__name__)
+    for name, child in children:
+        named = _TABLES.match(name) if short else name.lstrip("_") == "codebook"
+        if named and isinstance(child, nn.Embedding) and 2 <= child.num_embeddings <= MOST_CODES:
+            return child
     return None
 
 

@@ -69,6 +69,7 @@ EXACT = (
     "spark_count",
     "unit_samples",
     "weight_norm",
+    "zero_activation_share",
     "zero_variance_groups",
 )
 REPLICATED = (

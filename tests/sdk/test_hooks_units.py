@@ -44,10 +44,16 @@ def defined(h: np.ndarray) -> list[float]:
     """From all rows at once, those with a number that is not finite left out."""
     good = h[np.isfinite(h).all(1)]
     if 2 * len(good) < len(h) or not len(good):
-        return [math.nan] * 3 + [len(good)]
+        return [math.nan] * 4 + [len(good)]
     level = np.abs(good).mean(0)
     shares = [float((level <= tau * level.mean()).mean()) for tau in (0.025, 0.1)]
-    return [*shares, float((good == 0).all(0).mean()), len(good)]
+    return [*shares, float((good == 0).all(0).mean()), zeros(good), len(good)]
+
+
+def zeros(good: np.ndarray) -> float:
+    """Share of the entries, one by one."""
+    entries = [float(value) for row in good for value in row]
+    return sum(value == 0.0 for value in entries) / len(entries)
 
 
 def activations(seed: int = 0, rows: int = 40, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -87,10 +93,10 @@ def test_rows_that_are_not_finite_do_not_count(bad: int, what: float) -> None:
 
 
 def test_units_in_degenerate_cases() -> None:
-    assert units.shares(*units.activity(torch.zeros(5, 4))).tolist() == [1, 1, 1, 5]
-    assert units.shares(*units.activity(torch.ones(1, 4))).tolist() == [0, 0, 0, 1]
+    assert units.shares(*units.activity(torch.zeros(5, 4))).tolist() == [1, 1, 1, 1, 5]
+    assert units.shares(*units.activity(torch.ones(1, 4))).tolist() == [0, 0, 0, 0, 1]
     nothing = units.shares(*units.activity(torch.ones(0, 4))).tolist()
-    assert nothing == pytest.approx([math.nan] * 3 + [0], nan_ok=True)
+    assert nothing == pytest.approx([math.nan] * 4 + [0], nan_ok=True)
 
 
 # -- the window -------------------------------------------------------------------------------------------------------
@@ -123,15 +129,17 @@ def test_of_many_rows_some_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "ROWS", 200)
     batch = activations(0, 6000).view(20, 300, 30)
     found = window()([batch]).tolist()
-    assert found[3] == 200
-    assert found[:3] == pytest.approx(defined(batch.view(-1, 30).double().numpy())[:3])
+    assert found[4] == 200
+    expected = defined(batch.view(-1, 30).double().numpy())
+    assert found[:3] == pytest.approx(expected[:3])
+    assert found[3] == pytest.approx(expected[3], abs=0.02)
 
 
 def test_a_change_of_width_begins_anew() -> None:
     measure = window()
     measure([activations()])
-    assert measure([activations()[:, :20]]).tolist()[3] == 40
-    assert measure([torch.zeros(0, 20)]).tolist()[3] == 40
+    assert measure([activations()[:, :20]]).tolist()[4] == 40
+    assert measure([torch.zeros(0, 20)]).tolist()[4] == 40
 
 
 # -- where ------------------------------------------------------------------------------------------------------------
@@ -229,7 +237,44 @@ def test_a_dead_layer_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert values["dormant_unit_share{place=1,tau=0.025}"] == pytest.approx(expected[0])
     assert values["dormant_unit_share{place=1,tau=0.1}"] == pytest.approx(expected[1])
     assert values["dead_unit_share{place=1}"] == pytest.approx(expected[2]) == pytest.approx(4 / 16)
+    assert values["zero_activation_share{place=1}"] == pytest.approx(expected[3])
     assert values["unit_samples{place=1}"] == 64
+
+
+class Mixture(nn.Module):
+    """Two experts, each with a nonlinearity of its own; the sign of the first feature chooses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList(
+            nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3)) for _ in range(2)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.new_zeros(len(x), 3)
+        for number, expert in enumerate(self.experts):
+            mine = (x[:, 0] > 0) == bool(number)
+            y[mine] = expert(x[mine])
+        return y
+
+
+def test_an_expert_that_passes_hardly_anything_on_is_told_from_the_other() -> None:
+    rows: list[StepRow] = []
+    model = seeded(Mixture)
+    with torch.no_grad():
+        model.experts[1][0].bias.fill_(-1.5)
+    instruments = watched(model, rows)
+    seen: list[Tensor] = []
+    for expert in model.experts:
+        expert[1].register_forward_hook(lambda module, args, output: seen.append(output.detach()))
+    model(torch.randn(200, 6, generator=torch.Generator().manual_seed(0)))
+    instruments.step(0, 0.0)
+    instruments.close(0)
+    values = readings(rows)
+    found = [values[f"zero_activation_share{{place=experts.{number}.1}}"] for number in range(2)]
+    assert found == pytest.approx([zeros(h.double().numpy()) for h in seen])
+    assert found[0] < 0.7
+    assert found[1] > 0.9
 
 
 def test_a_channel_is_a_unit_and_each_position_a_row() -> None:

@@ -38,12 +38,14 @@ def together(parts: Sequence[Readings]) -> Readings:
 
 
 def _weight(spec: SeriesSpec, part: Readings) -> float:
-    """Of the same labels, else of the same place, else of the run; 1 where nothing counts the rows."""
-    for labels, place in ((spec.labels, spec.place), ((), spec.place), ((), "")):
-        for other, value in part.items():
-            if (other.statistic, other.labels, other.place) == (spec.weight, labels, place):
-                return value
-    return 1.0
+    """What counts the rows: the one with the most of its labels and no other; 1 where there is none."""
+    labels = set(spec.all_labels.items())
+    fitting = [
+        (len(other.all_labels), value)
+        for other, value in part.items()
+        if other.statistic == spec.weight and set(other.all_labels.items()) <= labels
+    ]
+    return max(fitting)[1] if fitting else 1.0
 
 
 @mixed

@@ -264,12 +264,46 @@ def test_what_tasks_tell_of_experts_agrees_with_its_definition() -> None:
     assert readings["expert_task_max_share"] == pytest.approx(largest, rel=1e-6)
 
 
+def occupancy_by_hand(tasks: list[int], chosen: list[list[int]], count: int) -> dict[str, float]:
+    """The row of each of the first eight tasks, and how many choices it rests on; choices that went nowhere do not count."""
+    found = {}
+    for task in range(experts.ROWS):
+        taken = [e for t, row in zip(tasks, chosen, strict=True) if t == task for e in row if 0 <= e < count]
+        for e in range(count):
+            found[f"expert_task_load:{e}:{task}"] = taken.count(e) / len(taken) if taken else math.nan
+        found[f"expert_task_choices:{task}"] = len(taken)
+    return found
+
+
+def test_the_rows_of_tasks_agree_with_their_definition() -> None:
+    generator = torch.Generator().manual_seed(5)
+    tasks = torch.randint(-1, 10, (600,), generator=generator)
+    tasks[tasks == 2] = 3  # none of task 2
+    logits = draw(600, 5) + 2 * torch.randn(11, 5, generator=generator)[tasks + 1]
+    chosen = torch.randint(-1, 6, (600, 3), generator=generator)
+    valid = torch.rand(600, generator=generator) > 0.3
+    for given, taken in (({}, logits.topk(2).indices), ({"chosen": chosen}, chosen)):
+        readings, _ = read(logits, tasks=tasks, valid=valid, **given)
+        expected = occupancy_by_hand(tasks[valid].tolist(), taken[valid].tolist(), 5)
+        found = {name: value for name, value in readings.items() if name in expected}
+        assert found == pytest.approx(expected, rel=1e-6, nan_ok=True)
+        assert math.isnan(found["expert_task_load:0:2"])
+        assert found["expert_task_choices:2"] == 0
+    logits[:400] = math.nan
+    readings, _ = read(logits, tasks=tasks)
+    assert all(math.isnan(readings[name]) for name in expected if name.startswith("expert_task_load"))
+    assert readings["expert_task_choices:3"] == 2 * int((tasks[400:] == 3).sum())
+
+
 def test_tasks_that_own_their_experts_read_one_and_strangers_zero() -> None:
     tasks = torch.arange(4).repeat(200)
     own = torch.full((800, 4), -50.0).scatter_(1, tasks.unsqueeze(1), 50.0)
     readings, _ = read(own, 1, tasks=tasks + 640)  # task numbers are any integers
     assert readings["expert_task_information"] == pytest.approx(1, abs=1e-5)
     assert readings["expert_task_max_share"] == 1
+    assert [readings[f"expert_task_load:{e}:{t}"] for t in range(4) for e in range(4)] == [
+        float(e == t) for t in range(4) for e in range(4)
+    ]
     readings, _ = read(draw(800, 4), 1, tasks=tasks)
     assert readings["expert_task_information"] < 0.01
     assert readings["expert_task_max_share"] < 0.4
@@ -287,8 +321,9 @@ def test_one_task_tells_nothing_and_one_expert_is_told_nothing() -> None:
 
 
 def test_with_many_experts_the_aggregates_alone_are_kept() -> None:
-    readings, _ = read(draw(2000, experts.LABELLED + 1), 4)
-    assert not any(name.startswith("expert_load:") for name in readings)
+    readings, _ = read(draw(2000, experts.LABELLED + 1), 4, tasks=torch.arange(2000) % 2)
+    assert not any(name.startswith(("expert_load:", "expert_task_load:")) for name in readings)
+    assert readings["expert_task_choices:1"] == 4000
     assert readings["expert_max_violation:batch"] == pytest.approx(
         by_hand(draw(2000, experts.LABELLED + 1), 4)["expert_max_violation:batch"], rel=1e-5
     )
@@ -445,6 +480,11 @@ def test_a_loop_shows_its_router_and_its_pathways() -> None:
         running = recorded.columns("expert_max_violation{place=moe.1,window=running}").values
         assert running[-1] == pytest.approx(4 * counts.max() / counts.sum() - 1, rel=1e-5)
         assert recorded.columns("expert_dropped{place=moe.1}").values.tolist() == pytest.approx([0.05] * 3)
+        for task in range(3):  # a task per sequence of twenty tokens
+            taken = draw(60, 4, 2)[20 * task : 20 * (task + 1)].topk(2).indices.flatten()
+            key = f"expert_task_load{{expert=1,place=moe.0,task={task}}}"
+            assert recorded.columns(key).values[-1] == pytest.approx(float((taken == 1).double().mean()))
+        assert recorded.columns("expert_task_choices{place=moe.0,task=7}").values.tolist() == [0] * 3
         assert recorded.columns("expert_task_max_share{place=moe.0}").steps.tolist() == [0, 1, 2]
         assert recorded.columns("pathway_complexity{place=probe}").values.tolist() == pytest.approx(
             [0] * 3, abs=1e-6

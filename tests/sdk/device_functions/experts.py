@@ -19,7 +19,7 @@ def _router(tokens: int, *names: str) -> dict[str, Tensor]:
         "running": torch.rand(EXPERTS, generator=g) * 100,
         "valid": torch.rand(tokens, generator=g) > 0.2,
         "chosen": torch.randint(-1, EXPERTS, (tokens, 2), generator=g),
-        "tasks": torch.randint(0, 3, (tokens,), generator=g),
+        "tasks": torch.randint(0, experts.ROWS, (tokens,), generator=g),
         "dropped": torch.rand(tokens, 2, generator=g) > 0.9,
         "capacity": torch.tensor([20.0]),
         "uniform": torch.rand(tokens, generator=g),

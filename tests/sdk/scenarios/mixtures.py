@@ -37,7 +37,7 @@ SCENARIOS = [
     Scenario(
         "router without valid tokens",
         shown(ROUTER, valid=none),
-        "^NaN without valid tokens|fewer than two tasks",
+        "^NaN without valid tokens|^0 without valid tokens|fewer than two tasks",
     ),
     Scenario("router of one expert", _one_expert, "with one expert$"),
     Scenario(
@@ -52,6 +52,12 @@ SCENARIOS = [
         expected=5.0,
     ),
     Scenario("router, one task", shown(ROUTER, tasks=filled(3)), "fewer than two tasks"),
+    Scenario(
+        "router, tasks without tokens",
+        shown(ROUTER, tasks=filled(3)),
+        "where the task has none",
+        only=lambda labels: labels.get("task", "3") != "3",
+    ),
     Scenario(
         "router, few choices per expert",
         shown(ROUTER, 15),

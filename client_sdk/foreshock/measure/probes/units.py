@@ -1,4 +1,5 @@
-"""Modules in; hooks on what follows their nonlinearities out: how many units are dormant or dead, over a window of samples."""
+"""Modules in; hooks on what follows their nonlinearities out: how many units are dormant or dead and how many
+entries are zero, over a window of samples."""
 
 from __future__ import annotations
 
@@ -55,7 +56,7 @@ def plan(subject: Subject) -> list[Planned]:
             family="plasticity",
             kind="units",
             attach=functools.partial(_attach, layer, subject.place(layer.name), subject.device),
-            operations=4.0 * ROWS * _width(layer, wide),
+            operations=5.0 * ROWS * _width(layer, wide),
             values=ROWS * _width(layer, wide),
             series=len(units.YIELDS),
         )
@@ -119,7 +120,7 @@ def series(place: str, labels: dict[str, str]) -> list[SeriesSpec]:
     taus = [{"tau": str(tau)} for tau in units.DORMANT]
     return [
         STATISTICS[name].series(place, {**labels, **more})
-        for name, more in zip(units.YIELDS, [*taus, {}, {}], strict=True)
+        for name, more in zip(units.YIELDS, [*taus, {}, {}, {}], strict=True)
     ]
 
 

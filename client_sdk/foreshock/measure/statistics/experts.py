@@ -21,6 +21,7 @@ TOKENS = 8192  # whose indecision is measured; their choices are counted without
 LABELLED = 64  # experts, up to which each has an entry of its own in the vector of loads
 MEMORY = 0.99  # of the running counts, kept from record to record: a window of a hundred
 TASKS = 64  # task numbers that agree modulo this are taken for one
+ROWS = 8  # tasks, the first of them, that have a vector of loads of their own
 DEAD = 0.01  # of an even share
 ENOUGH = 10  # choices per expert, before one of them can be called dead
 OCCUPIED = 32  # choices of an expert, before a task can be said to occupy it
@@ -42,9 +43,19 @@ def series(
         *(STATISTICS["expert_load_entropy"].series(place, window) for window in _WINDOWS),
         *(STATISTICS[name].series(place) for name in ("expert_idle", "expert_dead", *_LOGITS)),
         *([STATISTICS["expert_dropped"].series(place)] if {"dropped", "capacity"} & set(given) else []),
-        *(STATISTICS[name].series(place) for name in _TASKS if "tasks" in given),
+        *(_of_tasks(place, each) if "tasks" in given else []),
         STATISTICS["n_eff"].series(place),
         STATISTICS["nonfinite_count"].series(place, {"tensor": "logits"}),
+    ]
+
+
+def _of_tasks(place: str, each: int) -> list[SeriesSpec]:
+    tasks = [{"task": str(t)} for t in range(ROWS)]
+    load = STATISTICS["expert_task_load"]
+    return [
+        *(STATISTICS[name].series(place) for name in _TASKS),
+        *(load.series(place, {**task, "expert": str(e)}, "expert") for task in tasks for e in range(each)),
+        *(STATISTICS["expert_task_choices"].series(place, task) for task in tasks),
     ]
 
 
@@ -89,10 +100,17 @@ def measure(
         parts.append(_dropped(given["dropped"], good_N, count))
     elif "capacity" in given:
         parts.append(((count_E - given["capacity"]).clamp_min(0.0).sum() / count_E.sum()).unsqueeze(0))
+    counts = [torch.stack([count, asked - count])]
     if "tasks" in given:
-        parts.append(_tasks(given["tasks"], chosen_NK, taken_NK, experts))
+        table_TE = _table(given["tasks"], chosen_NK, taken_NK, experts)
+        parts.append(_tasks(table_TE))
+        row_TE = table_TE.narrow(0, 0, ROWS)
+        of_task_T = row_TE.sum(1)
+        if labelled and experts <= LABELLED:
+            parts.append((row_TE / of_task_T.unsqueeze(1)).reshape(-1))
+        counts.insert(0, of_task_T)
     values = torch.cat(parts).masked_fill(2 * count < asked, math.nan)
-    return torch.cat([values, torch.stack([count, asked - count])]), running_E
+    return torch.cat([values, *counts]), running_E
 
 
 def scores(x: Tensor, weight_ED: Tensor, bias_E: Tensor | None) -> Tensor:
@@ -146,10 +164,14 @@ def _dropped(dropped: Tensor, good_N: Tensor, count: Tensor) -> Tensor:
     return masked.mean(dropped_N.unsqueeze(0), good_N, count)
 
 
-def _tasks(task_N: Tensor, chosen_NK: Tensor, taken_NK: Tensor, experts: int) -> Tensor:
-    """Information that task and expert share, over the smaller of their entropies; the largest share of one task, [2]."""
+def _table(task_N: Tensor, chosen_NK: Tensor, taken_NK: Tensor, experts: int) -> Tensor:
+    """How often the tokens of each task chose each expert, [T, E]."""
     cell_NK = task_N.remainder(TASKS).unsqueeze(1) * (experts + 1) + chosen_NK
-    table_TE = _counts(cell_NK, taken_NK, TASKS * (experts + 1)).view(TASKS, -1).narrow(1, 0, experts)
+    return _counts(cell_NK, taken_NK, TASKS * (experts + 1)).view(TASKS, -1).narrow(1, 0, experts)
+
+
+def _tasks(table_TE: Tensor) -> Tensor:
+    """Information that task and expert share, over the smaller of their entropies; the largest share of one task, [2]."""
     tables = (table_TE.sum(1), table_TE.sum(0), table_TE)
     of_task_T, of_expert_E, _ = tables
     total = of_task_T.sum()

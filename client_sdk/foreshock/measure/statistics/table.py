@@ -24,6 +24,7 @@ from .catalogue import (
     representation,
     signal,
     spectra,
+    tasks,
     weights,
 )
 from .catalogue.entry import Statistic
@@ -39,6 +40,7 @@ _FAMILIES = (
     attention,
     output,
     experts,
+    tasks,
     codebook,
     latents,
     diversity,

@@ -63,11 +63,14 @@ def of_vectors(series: Sequence[SeriesInfo]) -> list[Panel]:
 
 
 def draw(scene: Scene) -> go.Figure:
-    """A row per entry, the first on top; the bars are the latest reading, on the rows that they belong to."""
+    """A row per entry, the first on top; the bars are the latest reading, on the rows that they belong to. A vector without a
+    reading takes no rows beside others that have some."""
     c = colours(scene.theme)
     figure = empty(scene.theme)
     drawn = [(curve, curve.entries) for curve in scene.curves if curve.entries is not None]
-    names = [name for curve, one in drawn for name in _names(curve, one, alone=len(drawn) == 1)]
+    alone = len(drawn) == 1
+    drawn = [pair for pair in drawn if pair[1].last_step is not None] or drawn
+    names = [name for curve, one in drawn for name in _names(curve, one, alone=alone)]
     where = np.arange(len(names))
     colour_of = {"coloraxis": "coloraxis"}
     first = 0

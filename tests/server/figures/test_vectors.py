@@ -140,6 +140,15 @@ def test_a_statistic_with_vectors_has_a_figure_of_its_entries(run):
     assert (names[0], names[-1]) == ("moe.0 expert 0", "moe.1 expert 2")
 
 
+def test_a_vector_without_a_reading_takes_no_rows_beside_one_that_has_some(trainer, wire):
+    described = [series(wire, "expert_task_load", place, axis=AXIS) for place in ("moe.0", "moe.1")]
+    frames = [{"frame": number, "series": [one]} for number, one in enumerate(described, 1)]
+    trainer.send(1, [wire.rows(2, np.arange(5), np.ones((5, 3), np.float32))], frames)
+    where = f"/api/v1/runs/{trainer.run}/figures/entries.expert_task_load"
+    drawn = plotly.io.from_json(trainer.client.get(where).text)
+    assert list(drawn.layout.yaxis.ticktext) == [f"moe.1 expert {e}" for e in range(3)]
+
+
 def test_the_old_form_is_drawn_from_numbers_alone(run):
     drawn = plotly.io.from_json(run.client.get(f"/api/v1/runs/{run.run}/figures/statistic.expert_load").text)
     assert {trace.type for trace in drawn.data} <= {"scatter", "scattergl"}

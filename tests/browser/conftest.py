@@ -59,7 +59,12 @@ class Site:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "foreshock_server", *words],
-                env={**clean, "FORESHOCK_PRIVATE_TARGETS": "all", **self.environment},
+                env={
+                    **clean,
+                    "FORESHOCK_PRIVATE_TARGETS": "all",
+                    "FORESHOCK_SILENT_AFTER": "3600",  # its runs are written once, for tests that take minutes
+                    **self.environment,
+                },
                 stdout=log,
                 stderr=log,
             )

@@ -12,8 +12,19 @@ from .version import __version__
 if TYPE_CHECKING:
     from .describing import describe
     from .query.client import Client, ForeshockError
+    from .query.panels import panel
 
-__all__ = ["Alert", "Client", "ForeshockError", "Run", "StopTraining", "__version__", "describe", "init"]
+__all__ = [
+    "Alert",
+    "Client",
+    "ForeshockError",
+    "Run",
+    "StopTraining",
+    "__version__",
+    "describe",
+    "init",
+    "panel",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -26,4 +37,12 @@ def __getattr__(name: str) -> Any:
         from .describing import describe
 
         return describe
+    if name == "panel":
+        from .query.panels import panel
+
+        return panel
+    if name == "load_ipython_extension":  # %load_ext foreshock
+        from .query.embedding import install
+
+        return install
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,6 +18,7 @@ ABOUT: Mapping[str, str] = {
     "keys": "make, list and revoke the keys of a server",
     "migrate": "bring the server's database to the schema of this release, or copy it to another one",
     "projects": "list the projects of a server, and say how long their runs are kept",
+    "report": "write one run as an HTML file that can be kept and sent",
     "rules": "check packs of alert rules, and try them on drawn series and stored runs",
     "runs": "list the runs of a server, or delete some",
     "serve": "start a server: API, page, rules and alerts",

@@ -86,6 +86,24 @@ def runs(argv: Sequence[str]) -> int:
     return _asking(arguments.url, lambda client: print(client.runs(arguments.project, limit=arguments.limit)))
 
 
+def report(argv: Sequence[str]) -> int:
+    """Write one run as an HTML file that can be kept and sent: verdict, alerts, figures; it asks no other host for anything."""
+    parser = argparse.ArgumentParser("foreshock report", description=report.__doc__)
+    parser.add_argument("run", metavar="RUN", help="id or name of a run, or project/name")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("report.html"), help="a file, or a folder (report.html)"
+    )
+    parser.add_argument("--theme", choices=("light", "dark"), default="light", help="(light)")
+    parser.add_argument("--url", help=f"the server; else FORESHOCK_URL, else {DEFAULT_URL}")
+    arguments = parser.parse_args(argv)
+
+    def write(client: Client) -> None:
+        place = client.run(arguments.run).report(arguments.output, arguments.theme)
+        print(f"{arguments.run} -> {place}: {place.stat().st_size:,} bytes.")
+
+    return _asking(arguments.url, write)
+
+
 def projects(argv: Sequence[str]) -> int:
     """List the projects of a server, or say for how long the runs of one are kept."""
     parser = argparse.ArgumentParser("foreshock projects", description=projects.__doc__)
@@ -113,6 +131,9 @@ def _asking(url: str | None, ask: Callable[[Client], object]) -> int:
         ask(Client(url))
     except (ForeshockError, ValueError, TypeError) as error:
         print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"Cannot write {error.filename}: {error.strerror}.", file=sys.stderr)
         return 1
     return 0
 

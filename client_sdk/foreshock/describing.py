@@ -21,12 +21,14 @@ def describe(
     families: Sequence[str] | None = None,
     without: Sequence[str] = (),
     every: Mapping[str, int] | None = None,
+    layout: Mapping[str, object] | None = None,
 ) -> WatchTable:
     """What `run.watch(model)` would measure, where, how often, at which estimated cost; FORESHOCK_* count as they do there.
 
     Reads names, types and shapes, so a model on the meta device will do. Raises ValueError where patterns match no module
-    or a family is not in the catalogue.
+    or no place, or a family is not in the catalogue.
     """
+    from .measure.layouts import declared
     from .measure.probes.all import planned, table
     from .measure.probes.families import Wishes, choose
     from .measure.probes.subject import Subject
@@ -34,6 +36,6 @@ def describe(
     settings = Config.resolve(every=every)
     cadences = {**EVERY, **settings.every}
     wishes = Wishes.of(settings.families if families is None else families, without)
-    subject = Subject.of(model, include=include, exclude=tuple(exclude or ()))
+    subject = Subject.of(model, include=include, exclude=tuple(exclude or ()), layout=declared(layout))
     choice = choose(planned(subject), wishes, cadences, settings.every)
     return table(subject, choice, {**cadences, **choice.switched_on})

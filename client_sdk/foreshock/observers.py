@@ -18,6 +18,7 @@ _DRIFT = guard("observe.drift")
 _ROUTER, _PATHWAYS, _CODES = guard("observe.router"), guard("observe.pathways"), guard("observe.codes")
 _LATENTS, _SAMPLES = guard("observe.latents"), guard("observe.samples")
 _SEQUENCES, _RESPONSES = guard("observe.sequences"), guard("observe.responses")
+_CROSS_SCORES, _PHASE = guard("observe.cross_scores"), guard("observe.phase")
 _LOSSES, _CURVATURE = guard("observe.losses"), guard("observe.curvature")
 _ATTENTION = guard("observe.attention")
 _CLASSIFIER, _ADAPTATION = guard("observe.classifier"), guard("observe.adaptation")
@@ -329,6 +330,18 @@ class Observers:
 
                 responses.show(session.instruments().sites, name, states, groups, mask=mask)
 
+    def cross_scores(self, name: str, scores: Tensor, *, prompts: Tensor | int = 1) -> None:
+        """How likely each response is under each prompt, ln p [responses, prompts], summed over its tokens: how much responses
+        tell of what was asked, in nats. Yours to compute, away from the training: a forward pass for each pair.
+
+        `prompts` the number of responses per prompt, which follow one another, or the column of each response's own prompt.
+        """
+        if (session := self._run.session) is not None:
+            with _CROSS_SCORES:
+                from .measure.shown import responses
+
+                responses.show_scores(session.instruments().sites, name, scores, prompts)
+
     def losses(
         self,
         losses: Mapping[str, Tensor],
@@ -346,6 +359,28 @@ class Observers:
                 from .measure.shown import losses as shown
 
                 shown.show(session.instruments().sites, losses, parameters, model)
+
+    def phase(
+        self,
+        loss: Tensor,
+        hidden: Mapping[str, Tensor],
+        *,
+        model: nn.Module | None = None,
+        parameters: Iterable[Tensor] | Mapping[str, Tensor] | None = None,
+        mask: Tensor | None = None,
+    ) -> None:
+        """Whether layers memorise or compress, before any `backward()`: does what lowers the loss lower their entropy too.
+
+        `hidden` names hidden states of this forward pass, [rows, width] or [batch, rows, width], with `mask` true where a row
+        counts. Costs one backward pass for the loss and one for each layer where it records, as `losses` does.
+        """
+        if (session := self._run.session) is not None:
+            with _PHASE:
+                from .measure.shown import phase
+
+                phase.show(
+                    session.instruments().sites, loss, hidden, model=model, parameters=parameters, mask=mask
+                )
 
     def curvature(
         self,

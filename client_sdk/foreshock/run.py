@@ -85,12 +85,15 @@ class Run:
         families: Sequence[str] | None = None,
         without: Sequence[str] = (),
         optimizer: torch.optim.Optimizer | None = None,
+        layout: Mapping[str, object] | None = None,
         quiet: bool = False,
     ) -> WatchTable | None:
         """Put probes on modules and, at the optimizer's boundary, on gradients and weights; print where, what and how often.
 
         Without patterns a sensible choice is made; `include` and `exclude` are globs over the names of modules, `families`
-        and `without` names of families of statistics. The first rank prints the table, unless `quiet`; every one returns it.
+        and `without` names of families of statistics. `layout` says of a model that is split over ranks what each holds of a
+        place, where that cannot be read from its DTensors: globs to "replicated", "rows" or "columns", or to such a word and
+        the ranks. The first rank prints the table, unless `quiet`; every one returns it.
         """
         table: WatchTable | None = None
         if self.session is not None:
@@ -102,6 +105,7 @@ class Run:
                     families=families,
                     without=without,
                     optimizer=optimizer,
+                    layout=layout,
                 )
                 if not quiet and self.session.rank == 0:
                     # Not logged: who asks for the table wants to see it, and a logger that nobody has set up drops it.

@@ -34,6 +34,9 @@ class SeriesSpec:
     sparse: bool = field(default=False, compare=False)  # NaN says that there was nothing to read: no reading
     merge: str | None = field(default=None, compare=False)  # how several ranks become one; None: not at all
     weight: str | None = field(default=None, compare=False)  # of a mean: the statistic that counts its rows
+    layout: tuple[tuple[str, str | int], ...] = field(
+        default=(), compare=False
+    )  # in place of `merge`, where ranks share rows: which part this is, and how parts become one
     along: str | None = field(
         default=None, compare=False
     )  # the label that tells the entries of a vector apart, this being one of them; None: a number by itself
@@ -51,9 +54,9 @@ class SeriesSpec:
         """`statistic` or `statistic{label=value,…}`: the name of the series within its run."""
         return key_of(self.statistic, self.all_labels)
 
-    def replicated(self) -> SeriesSpec:
+    def replicated(self, merge: str | None = "mean") -> SeriesSpec:
         """The same where every rank reads the same thing, and not a part of one: adding the ranks up would count it again."""
-        return self if self.merge is None else replace(self, merge="mean", weight=None)
+        return self if self.merge is None else replace(self, merge=merge, weight=None)
 
     def on_wire(self) -> Mapping[str, Any]:
         """The object that the wire contract calls a series."""
@@ -71,6 +74,7 @@ class SeriesSpec:
                 "high": self.high,
                 "source": self.source,
                 **{name: how for name, how in (("merge", self.merge), ("weight", self.weight)) if how},
+                **({"layout": dict(self.layout)} if self.layout else {}),
             },
         }
 

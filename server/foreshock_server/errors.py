@@ -64,6 +64,12 @@ class UnknownFigure(DomainError):
     status = 404
 
 
+class FigureFailed(DomainError):
+    """The figure of an installed package could not be drawn."""
+
+    status = 422
+
+
 class UnknownStatistic(DomainError):
     """No statistic has this name; GET /api/v1/reference lists them."""
 
@@ -94,6 +100,24 @@ class UnknownSilence(DomainError):
     status = 404
 
 
+class UnknownRule(DomainError):
+    """No rule that was made on the page has this id; GET /api/v1/rules/own lists them."""
+
+    status = 404
+
+
+class RuleExists(DomainError):
+    """Another rule has this id; choose another."""
+
+    status = 409
+
+
+class RuleChanged(DomainError):
+    """Somebody changed this rule since you opened it; look at the change, then make yours again."""
+
+    status = 409
+
+
 class Outdated(DomainError):
     """Something later about the same alert was delivered to this channel; sending this now would tell what is no longer so."""
 
@@ -110,6 +134,10 @@ class UnknownFrame(DomainError):
     """A row names a frame that this server never saw; send the block again with its frames."""
 
     status = 409
+
+
+class DamagedBlock(DomainError):
+    """What arrived is not what was sent: its checksum is another. Nothing was stored, send it again."""
 
 
 class MalformedBlock(DomainError):

@@ -65,6 +65,20 @@ class Run(Base):
     last_step: Mapped[int | None]  # the furthest step of that attempt
     points: Mapped[int] = mapped_column(default=0)  # readings stored
     deleted_at: Mapped[float | None]  # set: to everybody it is gone, and its rows are being removed
+    # What people say about it; see store/shelf.py.
+    owner: Mapped[str | None] = mapped_column(String(100))  # at first the name of the key that opened it
+    archived_at: Mapped[float | None]  # set: lists leave it out unless they are asked
+    trashed_at: Mapped[float | None]  # set: likewise, nobody is told of it, and in a week it is deleted
+    noted_at: Mapped[float | None] = mapped_column(index=True)  # when any of that, or a tag, last changed
+
+
+class Tag(Base):
+    """A word that people put on a run."""
+
+    __tablename__ = "tags"
+
+    run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    tag: Mapped[str] = mapped_column(String(64), primary_key=True, index=True)
 
 
 class Project(Base):
@@ -163,7 +177,10 @@ class Series(Base):
     """One statistic of one place in the model."""
 
     __tablename__ = "series"
-    __table_args__ = (UniqueConstraint("run_id", "key_hash"),)
+    __table_args__ = (
+        UniqueConstraint("run_id", "key_hash"),
+        Index("ix_series_run_id_family", "run_id", "family"),  # a list of runs shows which families each has
+    )
 
     run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     series_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # 1, 2, … within the run
@@ -389,6 +406,27 @@ class Silence(Base):
     made_by: Mapped[str] = mapped_column(String(100))
     created_at: Mapped[float]
     ends_at: Mapped[float] = mapped_column(index=True)  # taking it back moves this to that moment
+
+
+class RuleChange(Base):
+    """One change of a rule that people made on the page, and the whole rule as it is since. The latest of a rule is in force."""
+
+    __tablename__ = "rule_changes"
+    __table_args__ = (UniqueConstraint("rule", "version"),)
+
+    # counts the changes of all rules, without gaps: workers compare the highest with that of the rules they hold
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    rule: Mapped[str] = mapped_column(String(100))
+    version: Mapped[int]  # of this rule, from 1
+    kind: Mapped[str] = mapped_column(String(16))  # created | changed | deleted | restored
+    project: Mapped[str | None] = mapped_column(String(200))  # only this project's runs; NULL: all
+    pack: Mapped[str] = mapped_column(String(100))
+    replaces: Mapped[str | None] = mapped_column(String(100))  # the rule that it stands in for, in its runs
+    text: Mapped[str]  # YAML of the rule
+    tests: Mapped[str]  # YAML of its drawn tests; empty: none
+    note: Mapped[str]  # why
+    made_by: Mapped[str] = mapped_column(String(100))
+    made_at: Mapped[float]
 
 
 class Channel(Base):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[A-Za-z0-9.*\[\]:-]+")  # as a Content-Security-Policy names it
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -39,6 +41,10 @@ class Settings(BaseSettings):
     )
     public_url: str | None = Field(
         default=None, description="address of the page as people reach it, for links in alerts"
+    )
+    embed_in: str = Field(
+        default="http://localhost:*,http://127.0.0.1:*",
+        description="addresses whose pages may show this page in a frame, as notebooks do; `none`: nobody's",
     )
     api_key: SecretStr | None = Field(
         default=None,
@@ -122,6 +128,16 @@ class Settings(BaseSettings):
         _networks(networks)
         return networks
 
+    @field_validator("embed_in")
+    @classmethod
+    def _are_origins(cls, text: str) -> str:
+        for origin in _words(text):
+            if origin != "none" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"{origin!r} is no address; write such as https://hub.example.org,http://localhost:*, or none"
+                )
+        return text
+
     @field_validator("public_url")
     @classmethod
     def _is_an_origin(cls, url: str | None) -> str | None:
@@ -134,6 +150,11 @@ class Settings(BaseSettings):
         ):
             raise ValueError("write the address without a path, such as https://foreshock.example.org")
         return url
+
+    @property
+    def frames(self) -> tuple[str, ...]:
+        """Whose pages may show ours in a frame; empty: nobody's."""
+        return tuple(origin for origin in _words(self.embed_in) if origin != "none")
 
     @property
     def private_networks(self) -> tuple[Network, ...]:
@@ -159,8 +180,12 @@ class Settings(BaseSettings):
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
 def _networks(text: str | None) -> tuple[Network, ...]:
-    words = [word.strip() for word in (text or "").split(",") if word.strip()]
+    words = _words(text or "")
     if words == ["all"]:
         words = ["0.0.0.0/0", "::/0"]
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from foreshock_server.notify.worker import Deliverer
 from foreshock_server.ranks.merger import Merger
 from foreshock_server.rules.evaluator import SETTLE_SECONDS, Evaluator
 from foreshock_server.rules.load import RuleSet
+from foreshock_server.rules.own.book import Rulebook
 from foreshock_server.sealing.sealer import Sealer
 from foreshock_server.sealing.tallier import Tallier
 from foreshock_server.settings import Settings
@@ -28,6 +30,7 @@ from foreshock_server.store.outbox import Parcel
 log = logging.getLogger(__name__)
 
 LOOK_EVERY = 1.0  # seconds between looks without a hint
+LOOK_SELDOM = 5.0  # of stages whose work nobody is paged by
 LONGEST_BACKOFF = 30.0  # seconds between tries of a failing stage
 FAILING_AFTER = 10.0  # seconds of a stage that only fails: one bad moment is none
 STUCK_AFTER = 300.0  # seconds of one round
@@ -41,7 +44,7 @@ LONG_PAUSE = 1.0  # of what nobody waits for
 
 
 class Stage:
-    """One thread that runs `run_once` whenever a hint arrives, a second has passed, or its own work is due.
+    """One thread that runs `run_once` whenever a hint arrives, `look_every` seconds have passed, or its own work is due.
 
     One that rests takes what arrives in a short time together: what one round costs whatever it finds is shared by more, the
     more there is to do. With little to do its rests are too short to be noticed. While it is `behind` it does not rest. A `pause`
@@ -57,6 +60,7 @@ class Stage:
         next_due: Callable[[], float | None] = lambda: None,
         pause: float = 0.0,
         longest_rest: float = 0.0,
+        look_every: float = LOOK_EVERY,
         behind: Callable[[], bool] = lambda: True,
     ) -> None:
         self.name = name
@@ -69,6 +73,7 @@ class Stage:
         self._next_due = next_due
         self._pause = pause
         self._longest_rest = longest_rest
+        self._look_every = look_every
         self._behind = behind
         self._bus = bus
         self._woken = threading.Event()
@@ -111,7 +116,7 @@ class Stage:
             try:
                 while not self._stopping.is_set() and self._round() > 0 and self._behind():
                     pass
-                wait = min(LOOK_EVERY, self._until_due())
+                wait = min(self._look_every, self._until_due())
                 self.failures, self._failing_since = 0, None
             except Exception:  # a stage outlives what it cannot do; the durable cursors keep the work
                 self.failures += 1
@@ -141,7 +146,7 @@ class Stage:
 
     def _until_due(self) -> float:
         due = self._next_due()
-        return LOOK_EVERY if due is None else max(0.01, due - time.time())
+        return math.inf if due is None else max(0.01, due - time.time())
 
 
 def _picture_of(session: Session, parcel: Parcel) -> bytes | None:
@@ -156,15 +161,14 @@ class Workers:
 
     def __init__(self, database: Database, bus: Bus, settings: Settings, rules: RuleSet) -> None:
         self._leases = open_leases(settings.redis_url, settings.url)
-        self._evaluator = Evaluator(
-            database, rules, bus, settings, leases=self._leases, settle=SETTLE_SECONDS
-        )
+        book = Rulebook(rules)
+        self._evaluator = Evaluator(database, book, bus, settings, leases=self._leases, settle=SETTLE_SECONDS)
         tallier = Tallier(database, leases=self._leases)
         self._deliverer = Deliverer(
             database,
             settings,
             bus,
-            runbook_of=rules.runbook_of,
+            runbook_of=book.runbook_of,
             picture_of=_picture_of if find_spec("PIL") else None,
         )
         self.stages = [
@@ -174,6 +178,7 @@ class Workers:
                 bus,
                 pause=PAUSE,
                 longest_rest=LONGEST_REST,
+                look_every=LOOK_SELDOM,
             ),
             Stage(
                 "evaluate",
@@ -187,6 +192,7 @@ class Workers:
                 tallier.run_once,
                 bus,
                 longest_rest=LONGEST_REST_OF_COUNTS,
+                look_every=LOOK_SELDOM,
                 behind=lambda: tallier.behind,
             ),
             Stage(
@@ -195,6 +201,7 @@ class Workers:
                 bus,
                 pause=LONG_PAUSE,
                 longest_rest=LONGEST_REST_OF_SEALS,
+                look_every=LOOK_SELDOM,
             ),
             Stage("look after incidents", Keeper(database, bus).run_once, bus, pause=LONG_PAUSE),
             Stage(
@@ -202,6 +209,7 @@ class Workers:
                 Cleaner(database, bus, delivery_days=settings.delivery_days).run_once,
                 bus,
                 pause=LONG_PAUSE,
+                look_every=LOOK_SELDOM,
             ),
             Stage("deliver", self._deliverer.run_once, bus, next_due=self._deliverer.next_due, pause=PAUSE),
         ]

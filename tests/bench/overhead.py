@@ -14,7 +14,8 @@ from tests.bench.service import Server, free_port, serving
 from tests.bench.turns import Subject, ours, rival, turns
 
 LOGGING = ((20, 0.0, 400), (500, 0.0, 200), (20, 0.005, 200))  # metrics, pause after a step, steps of a turn
-TURN = 5  # training steps of a turn: short, so that a change of the machine's mood meets every subject
+TURN = 5  # training steps of a turn that count: short, so that a change of the machine's mood meets every subject
+BEFORE = 1  # and before them, for what fell due while the subject, and the server beside it, stood still
 GROUP = 4  # turns that make one run, with two steps at our cadence of ten; five runs hold the one record of wandb.watch
 SELDOM = 4  # of so many runs those many times dearer take part in one: what they cost shows at once
 WARM = (
@@ -39,7 +40,7 @@ class Shape:
 
     def steps(self, subject: str, quick: bool) -> int:
         """Of a turn. Cockpit's take seconds each, and all of them cost alike."""
-        return 1 if quick or subject.startswith("cockpit") else TURN
+        return BEFORE + (1 if quick or subject.startswith("cockpit") else TURN)
 
 
 SHAPES = (
@@ -168,7 +169,7 @@ def _training_steps(folder: Path, server: Server, quick: bool, shape: Shape) -> 
                     lambda name: {**warm, "steps": shape.steps(name, quick)},
                     partial(shape.asks, run=run),
                 ):
-                    group.setdefault(subject, []).extend(seconds)
+                    group.setdefault(subject, []).extend(seconds[BEFORE:])
                 taking.rotate()  # what one subject leaves to the next one meets all of them
             for subject, seconds in group.items():
                 step.add(subject, (s * 1e3 for s in seconds))

@@ -49,7 +49,7 @@ def _at_rest(folder: Path, steps: int) -> list[Measure]:
     measures = []
     for dtype in ("f4", "f8"):
         place = folder / f"rest-{dtype}.db"
-        database = _database(place)
+        database = database_at(place)
         empty = _size(place)
         measure = Measure(
             f"at rest, sealed, 50 series of {steps} noisy steps, {dtype}", "bytes/point", "lower"
@@ -57,7 +57,7 @@ def _at_rest(folder: Path, steps: int) -> list[Measure]:
         speed = Measure(f"sealing 50 series of {steps} noisy steps, {dtype}", "points/s", "higher")
         _fill(database, "r", _noise(steps, 50, dtype), 2048)
         began = time.process_time()
-        _seal(database)
+        seal(database)
         speed.add(OURS, steps * 50 / (time.process_time() - began))
         measure.add(OURS, (_size(place) - empty) / (steps * 50))
         measures += [measure, speed]
@@ -67,7 +67,7 @@ def _at_rest(folder: Path, steps: int) -> list[Measure]:
 def _charts(folder: Path, quick: bool) -> list[Measure]:
     measures = []
     for steps in (10**5, 10**6) if quick else (10**5, 10**6, 10**7, 10**8):
-        database = _database(folder / f"chart-{steps}.db")
+        database = database_at(folder / f"chart-{steps}.db")
         _rest(database, "r", steps)
         measure = Measure(f"one series of {steps:,} points to a chart of 2,000", "ms", "lower")
         measure.add(OURS, _timed(database, _chart, 3 if quick else 30))
@@ -76,9 +76,9 @@ def _charts(folder: Path, quick: bool) -> list[Measure]:
 
 
 def _many(folder: Path, series: int) -> Measure:
-    database = _database(folder / "many.db")
+    database = database_at(folder / "many.db")
     _fill(database, "r", _noise(2_000, series, "f4"), 500)
-    _seal(database)
+    seal(database)
     keys = [_key(i) for i in range(series)]
     measure = Measure(f"{series} series x 2,000 points", "ms", "lower")
     measure.add(OURS, _timed(database, lambda at: _answer(at, keys), 5))
@@ -86,7 +86,7 @@ def _many(folder: Path, series: int) -> Measure:
 
 
 def _heatmap(folder: Path, series: int, steps: int) -> Measure:
-    database = _database(folder / "heatmap.db")
+    database = database_at(folder / "heatmap.db")
     for start in range(0, series, 500):  # a frame each, as a writer with many series has them
         _fill(
             database,
@@ -96,7 +96,7 @@ def _heatmap(folder: Path, series: int, steps: int) -> Measure:
             start=start,
             writer=f"w{start}",
         )
-        _seal(database)
+        seal(database)
     measure = Measure(f"heatmap of {series} series x {steps} steps", "ms", "lower")
     measure.add(OURS, _timed(database, _heat, 5))
     return measure
@@ -128,7 +128,8 @@ def _timed(database: Database, ask: Callable[[Database], None], times: int) -> l
     return found[1:]
 
 
-def _database(path: Path) -> Database:
+def database_at(path: Path) -> Database:
+    """A new one, with its tables."""
     database = Database(f"sqlite:///{path}")
     migrate.to_head(database)
     return database
@@ -180,11 +181,11 @@ def _fill(
             append(session, row, seq, [RowGroup(1, steps[part], times[part], table[part], None)], 0.0)
 
 
-def _seal(database: Database) -> None:
+def seal(database: Database, run_id: str = "r") -> None:
     """All of it, as a server's stages do when the rules have passed."""
     tallier, sealer = Tallier(database, clock=lambda: 0.0), Sealer(database)
     with database.writing() as session:
-        finish_attempt(session, "r", 1, state="finished", at=0.0, last_seq={}, now=0.0)
+        finish_attempt(session, run_id, 1, state="finished", at=0.0, last_seq={}, now=0.0)
         for row in session.scalars(select(Writer)):
             row.evaluated_seq = row.acked_seq
     while tallier.run_once():
@@ -230,7 +231,7 @@ def _rest(database: Database, run_id: str, steps: int) -> None:
             for level, chunk in sorted(pending):
                 if chunk < last[level] or at + count == steps:
                     one = pending.pop((level, chunk))
-                    full.append(RollupRow(run_id, 1, 1, level, chunk, encode(one.one(0), level, 4)))
+                    full.append(RollupRow(run_id, 1, 1, level, chunk, encode(one, level, [4])[0]))
             insert(session, full)
     with database.writing() as session:
         row = session.get_one(Series, (run_id, 1))

@@ -85,8 +85,11 @@ def _take(
     """One turn of one subject: everything logged and read back, and then time for what was put off."""
     with turns(*measures) as taking:
         taking.enter(name, start, {"do": "open", "run": "stored"})
+        stored = {"metrics": METRICS, "steps": steps}
+        for _ in taking.round({"do": "make", **stored}):
+            pass  # what is logged is the trainer's work, not the logger's
         before = usage(*(group for subject in taking.subjects for group in subject.groups))
-        for subject, answer in taking.round({"do": "store", "metrics": METRICS, "steps": steps}):
+        for subject, answer in taking.round({"do": "store", **stored}):
             points = METRICS * steps * answer["share"]
             measures.durable.add(subject, points / answer["seconds"])
             measures.share.add(subject, answer["share"])

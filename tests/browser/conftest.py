@@ -130,6 +130,7 @@ class Trainer:
         collapses: bool,
         project: str = "grpo-math",
         key: str | None = None,
+        config: dict[str, Any] | None = None,
     ) -> None:
         self.site, self.run, self.key, self.collapses = site, run, key, collapses
         self.seq = 0
@@ -138,7 +139,7 @@ class Trainer:
         body = {
             "project": project,
             "name": name,
-            "config": {"lr": 1e-05},
+            "config": {"lr": 1e-05} if config is None else config,
             "started_at": time.time() - 600,
             "attempt": 1,
             "writer": "r0-test",

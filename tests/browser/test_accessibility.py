@@ -14,9 +14,12 @@ VIEWS = (
     "/",
     "/runs/run-a",
     "/runs/run-b",
+    "/compare?runs=run-a,run-b",
     "/incidents",
     "/incidents/run-a/1",
     "/rules",
+    "/rules/new?run=run-b&series=policy_entropy",
+    "/rules/policy-entropy-collapse",
     "/reference",
     "/settings",
 )
@@ -40,7 +43,12 @@ def found(page) -> list[str]:
 def test_no_view_has_a_serious_violation(world, look, path, width, scheme):
     page, watch = look(f"{world.url}{path}", width=width, scheme=scheme)
     expect(page.get_by_role("heading", level=1)).to_be_visible()
-    if "run-a" in path:
+    if path.startswith("/rules/"):
+        expect(page.locator(".played-test").first).to_be_visible()
+    if path.startswith("/compare"):
+        expect(page.locator(".compare-panel").first).to_have_attribute("data-drawn", "true")
+    elif "run-a" in path:
+        page.locator("figure-panel").first.scroll_into_view_if_needed()
         expect(page.locator("figure-panel").first).to_have_attribute("data-drawn", "true")
     page.locator("main details").evaluate_all("all => all.slice(0, 12).forEach(one => { one.open = true })")
     assert found(page) == []
@@ -63,3 +71,19 @@ def test_the_sign_in_has_no_serious_violation(kit, look, tmp_path, scheme, brows
         assert found(page) == []
     finally:
         site.end()
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(1440, "light"), (1440, "dark"), (390, "light"), (390, "dark")]
+)
+def test_the_list_has_no_serious_violation_while_runs_are_chosen_and_tagged(world, look, width, scheme):
+    page, watch = look(f"{world.url}/?q=otter&started=between", width=width, scheme=scheme)
+    page.get_by_role("checkbox", name="Choose brisk-otter").check()
+    fold = page.get_by_role("button", name="Filters and order")
+    if fold.is_visible():
+        fold.click()
+    assert found(page) == []
+    page.get_by_role("button", name="Tag", exact=True).click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    assert found(page) == []
+    assert watch.errors == []

@@ -150,10 +150,9 @@ def test_an_alert_arrives_on_an_open_page_and_nothing_jumps(site, kit, look):
     assert watch.errors == []
 
 
-def test_the_list_lives_too_and_an_empty_server_shows_the_lines_to_add(site, kit, look):
+def test_the_list_lives_too(site, kit, look):
+    kit.Trainer(site, "old", "late-owl", collapses=False).send(20)
     page, watch = look(site.url)
-    expect(page.locator("pre")).to_contain_text("foreshock.init(")
-    expect(page.locator("pre")).to_contain_text(site.url)
     trainer = kit.Trainer(site, "first", "early-bird", collapses=False)
     trainer.send(20)
     row = page.get_by_role("row").filter(has_text="early-bird")
@@ -289,7 +288,8 @@ def test_the_page_is_walked_with_the_keyboard_alone(world, look):
 
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
-    reach("brisk-otter")
+    reach("brisk-otter")  # the box that chooses it …
+    reach("brisk-otter")  # … and the link to it
     assert page.evaluate("() => getComputedStyle(document.activeElement, '::after').outlineStyle") == "solid"
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="brisk-otter")).to_be_focused()

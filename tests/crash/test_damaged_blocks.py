@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import zlib
 from collections import Counter
 from pathlib import Path
 from urllib.parse import quote
@@ -94,6 +95,24 @@ def test_damaged_blocks_are_stored_or_refused_and_harm_nobody(
         assert damaged.get(path) == 200, path
     for one in run.figures():
         assert damaged.get(f"/figures/{one['name']}") == 200, one["name"]
+
+
+@pytest.mark.parametrize("seed", ROUNDS)
+def test_of_blocks_with_a_checksum_no_damaged_one_is_stored(
+    embedded: Embedded, blocks: list[bytes], seed: int
+) -> None:
+    rng = random.Random(seed)
+    line = wire.Line(embedded.url, f"checked-{seed}")
+    line.open("r0-a")
+    for body in blocks:
+        checksum = {"Foreshock-CRC32": f"{zlib.crc32(body):08x}"}
+        for _ in range(DAMAGES // BLOCKS):
+            damaged = rng.choice([wire.flipped, wire.truncated, wire.spliced])(rng, body)
+            if damaged != body:
+                status, said = line.post(damaged, **checksum)
+                assert (status, said["error"]) == (400, "DamagedBlock")
+        assert line.post(body, **checksum)[0] == 200
+    exactly_once(embedded, line.run_id)
 
 
 @pytest.fixture(scope="module", autouse=True)

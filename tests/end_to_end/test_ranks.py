@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch.distributed
+from tests.topology import ranks
 from tests.topology.processes import Server
 from tests.zoo.parallel import STEPS
 
@@ -22,7 +19,6 @@ pytestmark = [
         not torch.distributed.is_available(), reason="this torch was built without distributed"
     ),
 ]
-ROOT = Path(__file__).parents[2]
 
 
 # Sums, extremes, norms of parts and means by rows are exact; a spread or a cosine averaged over ranks is not, and is not here.
@@ -78,48 +74,19 @@ REPLICATED = (
     "gradient_rank",
     "update_ratio",
     "weight_spectral_norm",
+    "weight_spectral_residual",
     "weight_stable_rank",
 )  # what each rank of DDP reads of the same averaged gradients
 
 
 def train(kind: str, world: int, server: Server, folder: Path, faulty: int = -1) -> None:
     """All ranks, to their end."""
-    ranks = [
-        subprocess.Popen(
-            [
-                *(sys.executable, "-m", "tests.zoo.parallel", kind, str(rank), str(world)),
-                *(str(folder / f"{kind}-store"), server.url, str(folder / "spool"), str(faulty)),
-            ],
-            cwd=ROOT,
-            env={**os.environ, "FORESHOCK_STRICT": "1"},
-        )
-        for rank in range(world)
-    ]
-    try:
-        assert [rank.wait(timeout=240) for rank in ranks] == [0] * world
-    finally:
-        for rank in ranks:
-            rank.kill()
+    ranks.train("tests.zoo.parallel", kind, world, server, folder, str(faulty))
 
 
 def columns(server: Server, run: str) -> dict[str, np.ndarray]:
     """Every series of a run by key, once the merger has caught up."""
-    view = Client(server.url).run(run)
-    until = time.monotonic() + 60
-    while True:
-        listed = view.refresh().series_list()
-        reached = [one["last_step"] for one in listed if one["key"] == "policy_entropy{rank=all}"]
-        if run == "alone" or reached == [STEPS - 1]:
-            return {one["key"]: view.series(one["key"]).values for one in listed}
-        assert time.monotonic() < until, "the ranks were not merged"
-        time.sleep(0.2)
-
-
-def apart(key: str) -> str:
-    """The key of the same statistic without a rank."""
-    name, _, labels = key.partition("{")
-    rest = [label for label in labels.rstrip("}").split(",") if label and not label.startswith("rank=")]
-    return f"{name}{{{','.join(rest)}}}" if rest else name
+    return ranks.columns(server, run, "policy_entropy{rank=all}", STEPS - 1)
 
 
 @pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
@@ -127,7 +94,7 @@ def test_merged_numbers_are_those_of_one_process(kind: str, server: Server, tmp_
     train("alone", 1, server, tmp_path)
     train(kind, 2, server, tmp_path)
     whole, several = columns(server, "alone"), columns(server, kind)
-    merged = {apart(key): values for key, values in several.items() if "rank=all" in key}
+    merged = {ranks.apart(key): values for key, values in several.items() if "rank=all" in key}
     for statistic in (*EXACT, *(REPLICATED if kind == "ddp" else ())):
         keys = [key for key in merged if key.split("{")[0] == statistic]
         assert keys, statistic

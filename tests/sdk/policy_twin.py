@@ -174,6 +174,8 @@ def _signal(kept: list[dict[str, Any]], clip: Clip, sources: Sequence[str]) -> d
         found[f"kl_{name}_k3"] = _mean([math.expm1(-t[f"{name}_k1"]) + t[f"{name}_k1"] for t in kept])
     found["kl_ref_k2"] = _mean([t["ref_k1"] ** 2 / 2 for t in kept])
     found["kl_ref_exact"] = mean("exact")
+    found["kl_ref_clamped{estimate=sampled}"] = share(lambda t: abs(t["ref_k1"]) == 20)
+    found["kl_ref_clamped{estimate=exact}"] = share(lambda t: t["exact"] == 20)
     advantages = [token["A"] for token in kept]
     found["advantage_std"] = float(np.std(advantages))
     found["advantage_positive"] = share(lambda t: t["A"] > 0)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,93 +17,13 @@ import plotly.graph_objects as go
 import polars as pl
 import pytest
 import urllib3
-import uvicorn
+from tests.sdk.served import PLACES, STEPS, Server, judge, text, train
 
-from foreshock.query import columns
+from foreshock import commands
+from foreshock.query import columns, figures
 from foreshock.query.client import Client, ForeshockError, RunView
-from foreshock_server import migrate
-from foreshock_server.app import create_app
-from foreshock_server.db import Database
-from foreshock_server.rules.evaluator import Evaluator
-from foreshock_server.settings import Settings
 
-PLACES = ("model.layers.0", "model.layers.1", "model.layers.10")
-STEPS = 3000
 KEY = "only-the-second-server-wants-this-key"
-
-
-class Server:
-    """The application on a free port, on a thread of its own."""
-
-    def __init__(self, data_dir: Path, **settings: Any) -> None:
-        self.settings = Settings(data_dir=data_dir, port=0, workers=False, **settings)
-        database = Database(self.settings.url)
-        migrate.to_head(database)
-        database.close()
-        self.app = create_app(self.settings)
-        self._server = uvicorn.Server(uvicorn.Config(self.app, port=0, log_level="error", lifespan="on"))
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
-        self._thread.start()
-        deadline = time.monotonic() + 30.0
-        while not self._server.started:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        port = self._server.servers[0].sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
-
-    def send(self, method: str, path: str, body: Any, **headers: str) -> Any:
-        answer = urllib3.request(method, f"{self.url}/api/v1{path}", json=body, headers=headers)
-        assert answer.status == 200, answer.data
-        return answer.json()
-
-    def close(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(20.0)
-
-
-def text(value: float) -> float | str:
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-
-
-def train(
-    server: Server, run: str, *, name: str, project: str = "grpo-math", attempts: int = 1, nan: bool = True
-) -> dict[str, np.ndarray]:
-    """Sends a run as the wire contract says, in JSON; what it sent, by key."""
-    random = np.random.default_rng(7)
-    steps = np.arange(STEPS)
-    entropy = np.exp(-steps / 900.0) + 0.01 * random.standard_normal(STEPS)
-    if nan:
-        entropy[[100, 2500]] = np.nan
-        entropy[200], entropy[201] = np.inf, -np.inf
-    ranks = {f"effective_rank{{place={place}}}": random.uniform(1, 64, STEPS) for place in PLACES}
-    series = [
-        {"key": "policy_entropy", "statistic": "policy_entropy", "family": "policy entropy", "place": "", "labels": {}, "unit": "nat"},
-        *(
-            {"key": key, "statistic": "effective_rank", "family": "representation", "place": place, "labels": {"place": place}, "unit": ""}
-            for key, place in zip(ranks, PLACES, strict=True)
-        ),
-    ]  # fmt: skip
-    values = np.stack([entropy, *ranks.values()], axis=1)
-    for attempt in range(1, attempts + 1):
-        opening = {
-            "project": project, "name": name, "config": {"lr": 1e-5, "note": "<b>"}, "started_at": 1.79e9, "attempt": attempt,
-            "writer": f"w{attempt}", "info": {"host": "n17"},
-        }  # fmt: skip
-        server.send("PUT", f"/runs/{run}", opening)
-        group = {
-            "frame": 1,
-            "steps": steps.tolist(),
-            "times": (1.79e9 + steps).tolist(),
-            "values": list(map(text, values.ravel().tolist())),
-        }
-        block = {
-            "v": 1, "attempt": attempt, "writer": f"w{attempt}", "seq": 1, "dropped": 0, "rows": [group],
-            "frames": [{"frame": 1, "series": [{**one, "dtype": "f64"} for one in series]}],
-        }  # fmt: skip
-        assert server.send("POST", f"/runs/{run}/blocks", block)["ack"] == 1
-    return {"policy_entropy": entropy, **ranks}
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +146,7 @@ def test_runs_are_listed_the_latest_first_and_by_project(notebook):
 
 
 def test_more_runs_than_one_page_holds_are_all_found(notebook, monkeypatch):
-    monkeypatch.setattr("foreshock.query.client._PAGE", 1)
+    monkeypatch.setattr("foreshock.query.client.PAGE", 1)
     assert [run.id for run in notebook.runs()] == ["run-3", "run-2", "run-1"]
     assert notebook.run("brisk-otter").id == "run-1"
 
@@ -320,7 +237,7 @@ def test_bounds_and_thinning(notebook, world):
 def test_arrow_and_json_give_equal_results(notebook, monkeypatch):
     run = notebook.run("run-2")
     by_arrow = run.series("effective_rank")
-    monkeypatch.setattr("foreshock.query.client._has_arrow", lambda: False)
+    monkeypatch.setattr("foreshock.query.reading.has_arrow", lambda: False)
     by_json = run.series("effective_rank")
     assert by_arrow.keys == by_json.keys
     for name in ("steps", "times", "values", "attempts"):
@@ -343,11 +260,13 @@ def test_pandas_polars_and_arrow_agree_and_keep_nan(notebook, world):
 
 
 def test_many_keys_travel_in_several_requests(notebook, world, monkeypatch):
-    monkeypatch.setattr("foreshock.query.client._LONGEST_QUERY", 60)
+    monkeypatch.setattr("foreshock.query.reading.LONGEST_QUERY", 60)
     asked: list[str] = []
-    get = notebook._get
+    get = notebook.connection.get
     monkeypatch.setattr(
-        notebook, "_get", lambda path, *rest, **more: (asked.append(path), get(path, *rest, **more))[1]
+        notebook.connection,
+        "get",
+        lambda path, *rest, **more: (asked.append(path), get(path, *rest, **more))[1],
     )
     series = notebook.run("run-1").series("effective_rank")
     assert asked.count("/runs/run-1/data") == 3
@@ -396,7 +315,7 @@ def test_a_figure_is_the_object_that_the_page_draws(notebook, world):
 def test_packed_arrays_of_every_kind_are_read():
     for kind in (np.float64, np.float32, np.int8, np.int16, np.int32, np.uint8, np.uint16, np.uint32):
         whole = go.Figure(go.Heatmap(z=np.arange(6, dtype=kind).reshape(2, 3)))
-        read = columns.with_arrays(json.loads(whole.to_json()))
+        read = figures.with_arrays(json.loads(whole.to_json()))
         np.testing.assert_array_equal(read["data"][0]["z"], [[0, 1, 2], [3, 4, 5]])
         assert json.loads(go.Figure(read).to_json()) == json.loads(whole.to_json())
 
@@ -420,11 +339,7 @@ def test_an_unknown_figure_names_what_is_close(notebook):
 
 def test_alerts_come_with_their_sentences_and_transitions(world, notebook):
     train(world.server, "run-4", name="dying-newt", nan=False)
-    state = world.server.app.state
-    alone = SimpleNamespace(mine=lambda run_id: run_id == "run-4")
-    evaluator = Evaluator(state.database, state.rules, state.bus, state.settings, leases=alone)
-    while evaluator.run_once():
-        pass
+    judge(world.server, "run-4")
     run = notebook.run("dying-newt")
     [alert] = [row for row in run.alerts() if row["rule"] == "policy-entropy-collapse"]
     assert (alert["state"], alert["severity"], alert["series"]) == ("firing", "critical", "policy_entropy")
@@ -437,6 +352,8 @@ def test_alerts_come_with_their_sentences_and_transitions(world, notebook):
     assert repr(notebook.run("run-1").alerts()) == "(no alerts)"
     [incident] = [one for one in run.incidents() if "policy-entropy-collapse" in one["rules"]]
     assert (incident["family"], incident["state"]) == ("policy entropy", "open")
+    assert "policy-entropy-collapse" in {row["rule"] for row in notebook.alerts() if row["run"] == run.id}
+    assert list(notebook.alerts("nobody")) == []
     run.acknowledge(incident["number"])
     known = {one["number"]: one for one in notebook.incidents(state="all") if one["run"] == run.id}
     assert known[incident["number"]]["acknowledged_at"] is not None
@@ -446,6 +363,46 @@ def test_alerts_come_with_their_sentences_and_transitions(world, notebook):
     assert (row["run"], row["fired_step"]) == ("dying-newt", fired[0]["step"])
     assert (row["lead"], row["healthy"]) == (STEPS - fired[0]["step"], "1 of 1")  # it falls there too
     assert tried.summaries()[rule[0]] in repr(tried.found)
+
+
+def test_a_run_is_read_in_portions_that_together_are_all_of_it(notebook, world):
+    run = notebook.run("run-1")
+    parts = list(run.portions("effective_rank", readings=1000))
+    assert max(map(len, parts)) <= 1002
+    assert len(parts) >= 9
+    for key in parts[0].keys:
+        found = [one.values for part in parts for one in part if one.keys == [key]]
+        np.testing.assert_array_equal(np.concatenate(found), world.sent[key])
+    bounded = list(run.portions("policy_entropy", readings=64, first=100, last=299))
+    np.testing.assert_array_equal(np.concatenate([part.steps for part in bounded]), np.arange(100, 300))
+    twice = notebook.run("run-2").portions("policy_entropy", readings=500, superseded=True)
+    assert sum(map(len, twice)) == 2 * STEPS
+    with pytest.raises(ValueError, match="readings=0 is no number of readings"):
+        next(run.portions("policy_entropy", readings=0))
+
+
+def test_a_report_is_written_by_the_method_and_by_the_command(notebook, world, tmp_path, capsys):
+    place = notebook.run("run-1").report(tmp_path)
+    assert place == tmp_path / "run-1.html"
+    assert (
+        commands.report(
+            ["brisk-otter", "-o", str(tmp_path / "r.html"), "--theme", "dark", "--url", world.url]
+        )
+        == 0
+    )
+    assert f"brisk-otter -> {tmp_path / 'r.html'}" in capsys.readouterr().out
+    assert "color-scheme:dark" in (tmp_path / "r.html").read_text()
+    assert "color-scheme:light" in place.read_text()
+    assert commands.report(["nobody", "--url", world.url]) == 1
+    assert "no run called 'nobody'" in capsys.readouterr().err
+    assert commands.report(["run-1", "-o", str(tmp_path / "none" / "r.html"), "--url", world.url]) == 1
+    assert "Cannot write" in capsys.readouterr().err
+
+
+def test_rules_and_statistics_are_listed(notebook):
+    assert "policy-entropy-collapse" in [one["id"] for one in notebook.rules()]
+    assert {"policy_entropy", "effective_rank"} <= {one["statistic"] for one in notebook.statistics()}
+    assert "policy-entropy-collapse" in repr(notebook.rules())
 
 
 def test_silences_are_made_listed_and_taken_back(notebook):
@@ -480,7 +437,7 @@ def test_what_a_notebook_shows_is_readable_and_escaped(notebook):
     assert notebook.runs("ssl")._repr_html_().count("<tr>") == 2
     assert repr(notebook.runs("nobody")) == "(no runs)"
     hostile = RunView(
-        notebook, {**run.fields, "name": "<script>alert(1)</script>", "url": 'http://x/"><script>'}
+        notebook.connection, {**run.fields, "name": "<script>alert(1)</script>", "url": 'http://x/"><script>'}
     )
     assert "<script>" not in hostile._repr_html_()
     assert "effective_rank{place=model.layers.0}" in repr(run.series_list())

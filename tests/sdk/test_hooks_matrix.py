@@ -23,6 +23,9 @@ In each row the gradients with all families watched are those without, bit for b
 | FSDP | `test_hooks_ranks.py`, `fsdp` |
 | FSDP2: local shards, nothing gathered | `test_hooks_ranks.py`, `fsdp2`, `fsdp2 watched late` |
 | FSDP2 compiled | `test_hooks_ranks.py`, `fsdp2 compiled` |
+| layers split over ranks (tensor parallel), no collective added | `test_hooks_ranks.py`, `tp` |
+| the same compiled | `test_hooks_ranks.py`, `tp compiled` |
+| the same with the sequence split between layers | `test_hooks_ranks.py`, `tp sequence`, `tp sequence compiled` |
 """
 
 from __future__ import annotations

@@ -74,3 +74,44 @@ def test_ranks_measure_their_own_and_train_as_without(kind: str, tmp_path: Path)
     else:  # each rank reads its shard; squares add
         assert math.hypot(*norms) == pytest.approx(whole, rel=1e-5)
         assert min(norms) > 0
+
+
+@pytest.mark.parametrize("kind", ["tp", "tp compiled", "tp sequence", "tp sequence compiled"])
+def test_ranks_with_parts_of_each_layer_say_which_and_train_as_without(kind: str, tmp_path: Path) -> None:
+    norms, shares = [], []
+    for rank, (plain, watched) in enumerate(train(kind, tmp_path)):
+        for what in ("weights", "buffers", "names", "stream", "gradient", "gradients", "collectives"):
+            assert watched[what] == plain[what], what
+        assert watched["gathered"] == 0
+        label = f",rank={rank}" if rank else ""
+        merges, layouts, readings = watched["merges"], watched["layouts"], watched["readings"]
+        between = f"n_eff{{place=layers.1,rank={rank}}}"
+        units = f"dead_unit_share{{place=layers.0.mlp.1,rank={rank}}}"
+        assert between in readings
+        if "compiled" in kind:  # nobody can see it in there
+            assert merges[units] is None
+            assert not layouts[units]
+        else:
+            assert layouts[units] == {
+                "part": 0,
+                "merge": "min",
+                "columns": "mean",
+                "shard": rank,
+                "shards": 2,
+                "width": 16,
+            }
+        if kind == "tp":
+            assert layouts[between] == {"part": 0, "merge": "sum"}
+            assert readings[between] == 32
+        elif kind == "tp sequence":
+            assert not layouts[between]
+            assert merges[between] == "sum"
+            assert readings[between] == 16
+        rank_of_rows = readings.get(f"effective_rank{{centered=true,place=layers.0,rank={rank}}}", math.nan)
+        assert math.isfinite(rank_of_rows) == (rank == 0)
+        norms.append(readings[f"gradient_norm{{rank={rank}}}"])
+        shares.append(plain["gradient"])
+        assert merges[f"gradient_norm{{rank={rank}}}"] == "norm", label
+    assert shares[0] == pytest.approx(shares[1], rel=1e-6)
+    if "sequence" not in kind:  # where the gradients of norms are sums that are not taken yet
+        assert math.hypot(*norms) == pytest.approx(shares[0], rel=1e-5)

@@ -102,6 +102,7 @@ def test_what_is_averaged_over_ranks_is_near_what_the_whole_batch_reads(subject:
 # Read of the whole model, or of one loss, which every rank has: merging has nothing to do but to keep it.
 REPLICATED = {
     *("sharpness", "sharpness_times_lr", "hessian_trace", "gradient_noise_scale", "micro_batches"),
+    *("sharpness_residual", "weight_spectral_residual"),
     *("weight_spectral_norm", "weight_stable_rank", "variance_dead_share", "skipped_step_share"),
 }
 

@@ -250,6 +250,20 @@ def test_a_server_that_is_busy_gets_the_same_list_again_after_the_time_it_named(
     assert sorted(steps(server)) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_what_was_damaged_on_its_way_is_sent_again(blocks: int) -> None:
+    server = TakesLists()
+    courier, pile = courier_of(server, OPEN, *(block(seq) for seq in range(1, blocks + 1)))
+    courier.turn()
+    server.fail_next(Answer(400, {"error": "DamagedBlock", "detail": "What arrived is not what was sent."}))
+    found = courier.turn()
+    assert isinstance(found, Wait)
+    assert found.seconds <= FIRST_WAIT
+    assert (pile.acknowledged, pile.refused) == (0, [])
+    turns(courier)
+    assert sorted(steps(server)) == list(range(1, blocks + 1))
+
+
 def test_a_server_that_forgot_the_run_gets_a_list_after_all() -> None:
     server = TakesLists()
     courier, pile = courier_of(server, OPEN, FRAMES, block(1))

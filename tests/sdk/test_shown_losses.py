@@ -229,7 +229,7 @@ def test_a_linear_loss_and_a_zero_one_have_no_curvature() -> None:
     for loss in (model(torch.ones(2, 4)).sum(), (0 * model(torch.ones(2, 4))).square().sum()):
         shown = Shown(curvature=1)
         curvature.show(shown.sites, loss, model)
-        assert shown.close() == {"sharpness": 0, "hessian_trace": 0}
+        assert shown.close() == {"sharpness": 0, "hessian_trace": 0, "sharpness_residual": 0}
 
 
 def test_curvature_says_what_to_pass_instead() -> None:

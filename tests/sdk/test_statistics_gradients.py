@@ -392,8 +392,9 @@ def with_spectrum(values: np.ndarray, seed: int = 0) -> np.ndarray:
 def test_the_largest_eigenvalue_of_a_tridiagonal_matrix(diagonal: list[float]) -> None:
     beside = [abs(x) / 3 for x in diagonal[1:]]
     matrix = np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
-    found = curvature.largest(torch.tensor(diagonal), torch.tensor(beside)).item()
-    assert found == pytest.approx(np.linalg.eigvalsh(matrix).max(), rel=1e-4, abs=1e-20)
+    found, vector = curvature.largest(torch.tensor(diagonal), torch.tensor(beside))
+    assert torch.linalg.vector_norm(vector).nan_to_num(1.0).item() == pytest.approx(1.0)
+    assert found.item() == pytest.approx(np.linalg.eigvalsh(matrix).max(), rel=1e-4, abs=1e-20)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-6, 1e6])
@@ -405,7 +406,7 @@ def test_ten_products_find_the_sharpness(scale: float) -> None:
         )
         matrix = torch.from_numpy(with_spectrum(values, seed)).float()
         start = torch.randn(160, generator=torch.Generator().manual_seed(seed))
-        top, _ = curvature.measure(lambda v, m=matrix: m @ v, start, 10).tolist()
+        top, *_ = curvature.measure(lambda v, m=matrix: m @ v, start, 10).tolist()
         errors.append(top / (10 * scale) - 1)
     assert max(errors) < 1e-3  # from below
     assert min(errors) > -0.02
@@ -425,7 +426,9 @@ def test_the_trace_is_right_on_average() -> None:
 
 def test_curvature_in_degenerate_cases() -> None:
     start = torch.ones(3)
-    assert curvature.measure(lambda v: 0 * v, start, 10).tolist() == [0, 0]
-    assert curvature.measure(lambda v: 2 * v, start, 10).tolist() == pytest.approx([2, 6], rel=1e-5)
-    assert curvature.measure(lambda v: -2 * v, torch.ones(1), 10).tolist() == pytest.approx([-2, -2])
+    assert curvature.measure(lambda v: 0 * v, start, 10).tolist() == [0, 0, 0]
+    assert curvature.measure(lambda v: 2 * v, start, 10).tolist() == pytest.approx(
+        [2, 6, 0], rel=1e-5, abs=1e-6
+    )
+    assert curvature.measure(lambda v: -2 * v, torch.ones(1), 10).tolist() == pytest.approx([-2, -2, 0])
     assert curvature.measure(lambda v: v * math.nan, start, 3).isnan().all()

@@ -270,6 +270,50 @@ def test_states_are_averaged_over_the_tokens_that_count(chunk: int, monkeypatch:
     assert distinction.pooled(x, mask)[2].isnan().all()
 
 
+# -- scores under each prompt ------------------------------------------------------------------------------------------
+
+
+def told(scores: np.ndarray, own: list[int]) -> float:
+    """The mutual information by its definition, in float64."""
+    terms = []
+    for row, column in zip(np.asarray(scores, np.float64), own, strict=True):
+        others = np.exp(row - row[column])
+        terms.append(-math.log(math.fsum(others) / len(row)))
+    return math.fsum(terms) / len(terms)
+
+
+@pytest.mark.parametrize("offset", [0.0, -5000.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_responses_tell_agrees_with_the_definition(offset: float, dtype: torch.dtype) -> None:
+    g = torch.Generator().manual_seed(0)
+    scores = (3 * torch.randn(24, 8, generator=g, dtype=torch.float64) + offset).to(dtype)
+    own = torch.randint(0, 8, (24,), generator=g)
+    scores[torch.arange(24), own] += 2
+    found = distinction.information(scores, own).item()
+    assert found == pytest.approx(told(scores.double().numpy(), own.tolist()), rel=1e-6)
+
+
+def test_it_is_nothing_for_a_template_and_ln_p_for_responses_that_fit_one_prompt() -> None:
+    own = torch.arange(8)
+    assert distinction.information(torch.full((8, 8), -300.0), own).item() == 0
+    impossible = torch.full((8, 8), -math.inf).fill_diagonal_(-20.0)
+    assert distinction.information(impossible, own).item() == pytest.approx(math.log(8))
+    backwards = torch.zeros(8, 8).fill_diagonal_(-9.0)
+    assert distinction.information(backwards, own).item() < -5
+
+
+def test_responses_without_a_score_are_left_out_and_half_of_them_are_too_many() -> None:
+    g = torch.Generator().manual_seed(1)
+    scores, own = torch.randn(9, 4, generator=g), torch.arange(9) % 4
+    expected = told(scores[4:].numpy(), own[4:].tolist())
+    scores[0, 2], scores[1, 1], scores[2, 0] = math.nan, -math.inf, math.inf
+    own[3] = 4
+    assert distinction.information(scores, own).item() == pytest.approx(expected, rel=1e-6)
+    own[4] = -1
+    assert distinction.information(scores, own).isnan().all()
+    assert distinction.information(torch.randn(3, 1), torch.zeros(3).long()).isnan().all()
+
+
 # -- through a run -----------------------------------------------------------------------------------------------------
 
 
@@ -290,9 +334,27 @@ def test_both_are_recorded_by_name_at_the_cadence_of_diversity(monkeypatch: pyte
         assert shares.values[0] == pytest.approx(expected, abs=1e-5)
 
 
+def test_cross_scores_are_recorded_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORESHOCK_STRICT", "1")
+    scores = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    with recording(every={"diversity": 1}) as recorded:
+        for prompts in (2, torch.arange(6) // 2):
+            recorded.run.observe.cross_scores("answers", scores, prompts=prompts)
+            recorded.run.step()
+        found = recorded.columns("response_information{place=answers}")
+    assert found.values == pytest.approx([told(scores.detach().numpy(), [0, 0, 1, 1, 2, 2])] * 2)
+
+
 @pytest.mark.parametrize(
     ("call", "told"),
     [
+        (lambda o: o.cross_scores("a", [[1.0]]), r"scores is a list; pass ln p of each response"),
+        (lambda o: o.cross_scores("a", torch.zeros(4)), r"shape \[4\].*\[responses, prompts\]"),
+        (
+            lambda o: o.cross_scores("a", torch.zeros(4, 3)),
+            "do not agree; pass how many responses each of the 3",
+        ),
+        (lambda o: o.cross_scores("a", torch.zeros(4, 3), prompts=torch.ones(4)), "pass the column"),
         (lambda o: o.sequences([[1]]), "tokens is a list; pass the ids of what was generated"),
         (lambda o: o.sequences(torch.zeros(3, 4)), "dtype torch.float32; pass the ids"),
         (lambda o: o.sequences(torch.zeros(3).long()), r"shape \[3\].*\[sequences, tokens\]"),

@@ -158,7 +158,9 @@ def test_a_reference_that_excludes_a_token_is_twenty_nats_away() -> None:
     logits = torch.zeros(1, 2, 2)
     other = torch.tensor([[[0.0, -math.inf], [0.0, 0.0]]])
     given = {"logits": logits, "ref_logits": other, "valid": torch.ones(2, dtype=torch.bool)}
-    assert measured(given)["kl_ref_exact"] == pytest.approx(10.0)
+    found = measured(given)
+    assert found["kl_ref_exact"] == pytest.approx(10.0)
+    assert found["kl_ref_clamped{estimate=exact}"] == 0.5
 
 
 def test_a_ratio_at_the_bound_is_not_clipped_and_beyond_it_is() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,6 +55,24 @@ def test_large_bodies_are_compressed_and_small_ones_are_not(
     assert [headers.get("Content-Encoding") for headers in server.headers] == ["gzip", None]
     assert server.memory.runs["r"] == {"attempt": 1}
     assert int(server.headers[0]["Content-Length"]) < 200
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_what_shall_be_checked_goes_with_the_checksum_of_the_plain_body(
+    server: Any, monkeypatch: pytest.MonkeyPatch, local: bool
+) -> None:
+    monkeypatch.setattr("foreshock.send.transport._is_local", lambda url: local)
+    transport = HttpTransport(server.url)
+    transport.exchange(BODY)
+    transport.exchange(replace(LARGE, checked=True))
+    transport.close()
+    left = 0xFFFFFFFF  # CRC-32 by its definition: a division of polynomials, bit by bit
+    for byte in LARGE.body:
+        left ^= byte
+        for _ in range(8):
+            left = (left >> 1) ^ (0xEDB88320 if left & 1 else 0)
+    want = f"{left ^ 0xFFFFFFFF:08x}"
+    assert [headers.get("Foreshock-CRC32") for headers in server.headers] == [None, want]
 
 
 @pytest.mark.parametrize("mode", ["trickles body", "trickles head", "silent"])

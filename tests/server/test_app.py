@@ -120,7 +120,7 @@ def test_the_docs_list_every_route_and_ask_no_other_host(client):
     page = client.get("/docs").text
     for path in client.app.openapi()["paths"]:
         assert path in page
-    assert "://" not in page
+    assert re.search(r"(?:src|href|action|url)\s*[=(]\s*[\"']?(?:\w+:)?//", page) is None
     assert "<script" not in page
 
 

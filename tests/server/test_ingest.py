@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import threading
+import zlib
 
 import msgpack
 import numpy as np
@@ -90,6 +91,26 @@ def test_gzip_is_understood(trainer, wire):
     body = gzip.compress(msgpack.packb(trainer.block(1, [wire.rows(1, [1], [[1]])], [wire.frame(1, ["a"])])))
     answer = trainer.post_bytes(body, wire.MSGPACK, **{"Content-Encoding": "gzip"})
     assert answer.json()["ack"] == 1
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip"])
+def test_a_block_whose_checksum_differs_is_not_stored_and_may_come_again(trainer, wire, encoding):
+    def post(plain: bytes, checksum: str):
+        body = gzip.compress(plain) if encoding else plain
+        headers = {"Content-Encoding": encoding} if encoding else {}
+        return trainer.post_bytes(body, wire.MSGPACK, **headers, **{"Foreshock-CRC32": checksum})
+
+    block = trainer.block(1, [wire.rows(1, [1], [[0.5]], dtype="f64")], [wire.frame(1, ["a"], "f64")])
+    sent = msgpack.packb(block)
+    at = sent.index(np.float64(0.5).tobytes()) + 7
+    arrived = sent[:at] + bytes([sent[at] ^ 1]) + sent[at + 1 :]  # still a number
+    checksum = f"{zlib.crc32(sent):08X}"
+    for wrong in (checksum, "nonsense", "0"):
+        answer = post(arrived, wrong)
+        assert (answer.status_code, answer.json()["error"]) == (400, "DamagedBlock")
+    assert trainer.get("/series")["series"] == []
+    assert post(sent, checksum).json()["ack"] == 1
+    assert trainer.get("/data", key="a")["series"][0]["values"] == [0.5]
 
 
 def test_a_block_sent_twice_is_stored_once_and_acknowledged_twice(trainer, wire):

@@ -45,6 +45,12 @@ def test_a_run_reads_as_the_page_expects_it(trainer, wire):
         "overhead_percent": 0.5,
         "verdict": "fine",
         "firing": 0,
+        "families": [{"family": "training", "state": "fine"}],
+        "planned_steps": None,
+        "owner": None,
+        "tags": [],
+        "archived": False,
+        "trashed_at": None,
         "lead": {
             "key": "policy_entropy",
             "statistic": "policy_entropy",

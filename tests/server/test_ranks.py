@@ -14,7 +14,7 @@ from sqlalchemy import event
 from foreshock_server.bus import LocalBus
 from foreshock_server.ranks import merger
 from foreshock_server.ranks.merger import Merger
-from foreshock_server.ranks.merging import disagreement, distances, merged, usual
+from foreshock_server.ranks.merging import Held, disagreement, distances, merged, of_parts, usual
 
 NAN = math.nan
 
@@ -68,6 +68,35 @@ def test_a_norm_neither_overflows_nor_vanishes():
 def test_an_unknown_way_is_refused():
     with pytest.raises(ValueError, match="by 'median'"):
         merged("median", table([1.0]), table([1.0]), np.ones((1, 1), bool))
+
+
+def parts(how: str, over: str, held: list[Held], values: np.ndarray, **more: np.ndarray) -> list[float]:
+    """Of one step or several; NaN where they are not one."""
+    ones = np.ones(values.shape)
+    found, whole = of_parts(how, over, held, values, more.get("weight", ones), more.get("there", ones > 0))
+    return np.where(whole, found, NAN).tolist()
+
+
+def test_of_ranks_that_hold_the_same_one_counts():
+    two = [Held(0), Held(0), Held(2), Held(2)]
+    values = table([1.0, NAN], [1.0, 5.0], [3.0, 3.0], [3.0, 3.0])
+    there = np.array([[True] * 4, [False, True, True, True]])
+    assert parts("sum", "sum", two, values, there=there) == [4.0, 8.0]  # the first that is there
+    weight = table([8.0, 8.0], [8.0, 8.0], [24.0, 24.0], [24.0, 24.0])
+    assert parts("mean", "mean", two, values, there=there, weight=weight) == [2.5, 3.5]
+
+
+def test_columns_are_merged_their_own_way_and_only_when_none_is_missing():
+    grid = [Held(0, 0, 2, 30), Held(0, 1, 2, 10), Held(2, 0, 2, 30), Held(2, 1, 2, 10)]  # rows by columns
+    dead = table([0.2, 0.2], [0.6, 0.6], [0.1, 0.1], [0.8, 0.8])
+    assert parts("min", "mean", grid, dead) == pytest.approx([(3 * 0.1 + 0.6) / 4] * 2)
+    rows = table([100, 100], [100, 99], [50, 50], [50, 50])
+    assert parts("sum", "min", grid, rows) == [150.0, 149.0]
+    there = np.array([[True, True, False, True], [True, False, True, False]])
+    missing = parts("sum", "sum", grid, np.ones((2, 4)), there=there)
+    assert missing[0] == 3.0
+    assert math.isnan(missing[1])
+    assert all(map(math.isnan, parts("sum", "sum", grid[::2], np.ones((2, 2)))))  # the second is nowhere
 
 
 def healthy(statistics: int, steps: int, ranks: int, seed: int = 0) -> np.ndarray:
@@ -197,6 +226,33 @@ def test_two_ranks_become_one_series(ranks):
     assert two.merge() == 0
     assert two.read("tokens{rank=all}") == {0: 400, 1: 400, 2: 400}
     assert set(two.read("rank_disagreement{rank=1}")) == {0, 1, 2}
+
+
+def of_rank(wire, rank: int, name: str, layout: Mapping[str, Any]) -> dict[str, Any]:
+    label, tail = ({"rank": str(rank)}, f"{{rank={rank}}}") if rank else ({}, "")
+    return wire.series(f"{name}{tail}", statistic=name, labels=label, about={"layout": layout})
+
+
+def test_layouts_say_what_is_counted_once_and_what_columns_become(ranks):
+    four = ranks(4)
+    four.clock = 0.0
+    for rank in range(4):
+        first, shard = rank // 2 * 2, {"shard": rank % 2, "shards": 2, "width": 8}
+        told = {
+            "n_eff": {"part": first, "merge": "sum"},
+            "mean_cosine": {"part": first, "merge": "mean", "weight": "n_eff"},
+            "nonfinite_count": {"part": first, "merge": "sum", "columns": "sum", **shard},
+        }
+        listed = [of_rank(four.wire, rank, name, layout) for name, layout in told.items()]
+        rows = four.wire.rows(1, [0, 1], [[10 + rank, 1.0, 1], [10.0 + first, 0.5 * first, 2]])
+        four.trainers[rank].send(1, [rows], [{"frame": 1, "series": listed}])
+    assert four.merge() == 2 * 3 + 2 * 4
+    assert four.read("n_eff{rank=all}") == {0: 22, 1: 22}
+    assert four.read("mean_cosine{rank=all}") == {0: 1, 1: pytest.approx(12 / 22)}
+    assert four.read("nonfinite_count{rank=all}") == {0: 4, 1: 8}
+    assert set(four.read("rank_disagreement{rank=3}")) == {0, 1}  # copies are compared with the rest
+    listed = {one["key"] for one in four.trainers[0].get("/series")["series"]}
+    assert "mean_cosine{rank=all}" in listed
 
 
 def test_vectors_are_merged_entry_by_entry(ranks):
@@ -395,3 +451,21 @@ def test_an_unknown_way_of_merging_is_refused(trainer, wire):
     answer = trainer.post(trainer.block(1, [wire.rows(1, [0], [[1.0]])], [frame]))
     assert answer.status_code == 422
     assert "write one of sum, mean, max, min, norm" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("layout", "says"),
+    [
+        ({"merge": "sum"}, "part"),
+        ({"part": 0}, "merge"),
+        ({"part": 0, "merge": "median"}, "write one of sum, mean, max, min, norm"),
+        ({"part": 0, "merge": "sum", "columns": "sum"}, "shards"),
+        ({"part": 0, "merge": "sum", "columns": "sum", "shards": 2, "shard": 2, "width": 1}, "layout.shard"),
+        ([], "layout"),
+    ],
+)
+def test_a_layout_that_says_too_little_is_refused(trainer, wire, layout, says):
+    frame = {"frame": 1, "series": [wire.series("x", about={"layout": layout})]}
+    answer = trainer.post(trainer.block(1, [wire.rows(1, [0], [[1.0]])], [frame]))
+    assert answer.status_code == 422
+    assert says in answer.text

@@ -40,10 +40,13 @@ CHECKS = [
 # What a JSON schema cannot say, so that something it allows is refused all the same:
 BETWEEN_THE_LINES = {
     "post_block": "the lengths of arrays, and keys that their labels make",
+    "get_runs": "which cursor is of which order",
     "get_data": "`first` must not lie after `last`",
     "get_heatmap": "the same",
     "backtest_rules": "which runs there are, and what is a pack",
     "suggest_threshold": "which runs and rules there are, and what is a pack",
+    "create_own_rule": "what is a rule",
+    "edit_rule": "what is YAML",
     "create_channel": "which text is an address, and which a secret",
 }
 

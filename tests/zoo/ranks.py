@@ -1,10 +1,13 @@
-"""One rank of two on the CPU: trains a model under DDP, FSDP or FSDP2, plain and then watched, and writes both outcomes as JSON.
+"""One rank of two on the CPU: trains a model under DDP, FSDP, FSDP2 or with its layers split over ranks, plain and then watched,
+and writes both outcomes as JSON.
 
-python -m tests.zoo.ranks KIND RANK STORE OUT     (KIND: ddp · fsdp · fsdp2 · fsdp2 watched late · fsdp2 compiled)
+python -m tests.zoo.ranks KIND RANK STORE OUT
+KIND: ddp · fsdp · fsdp2 · fsdp2 watched late · fsdp2 compiled · tp · tp compiled · tp sequence · tp sequence compiled
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -71,13 +74,48 @@ def wrapped(kind: str, model: Net) -> nn.Module:
         return FullyShardedDataParallel(
             model, use_orig_params=True, auto_wrap_policy=policy, device_id=torch.device("cpu")
         )
-    fully_shard = sharding.fully_shard()
     mesh = dist.device_mesh.init_device_mesh("cpu", (2,))
+    if kind.startswith("tp"):
+        return split(kind, model, mesh)
+    fully_shard = sharding.fully_shard()
     for index, layer in enumerate(model.layers):
         if kind == "fsdp2 compiled":
             model.layers[index] = layer = torch.compile(layer, backend="aot_eager", fullgraph=True)
         fully_shard(layer, mesh=mesh)
     return fully_shard(model, mesh=mesh) or model
+
+
+def split(kind: str, model: Net, mesh: Any) -> nn.Module:
+    """The two matrices of each block over the ranks; of a sequence also the rows between them."""
+    from torch.distributed._tensor import Replicate, Shard
+    from torch.distributed.tensor import parallel as tp
+
+    plan: dict[str, Any] = {"mlp.0": tp.ColwiseParallel(), "mlp.2": tp.RowwiseParallel()}
+    if "sequence" in kind:
+        begins = {"input_layouts": (Replicate(),), "desired_input_layouts": (Shard(0),)}
+        gathers = {"input_layouts": (Shard(0),), "desired_input_layouts": (Replicate(),)}
+        plan["mlp.2"] = tp.RowwiseParallel(output_layouts=Shard(0))
+        plan |= {"norm": tp.SequenceParallel(sequence_dim=0), "mlp": tp.PrepareModuleInput(**gathers)}
+        ends = {
+            "layers.0": tp.PrepareModuleInput(**begins, use_local_output=True),
+            "norm": tp.SequenceParallel(sequence_dim=0, use_local_output=True),
+            "head": tp.ColwiseParallel(input_layouts=Shard(0), output_layouts=Replicate()),
+        }
+        tp.parallelize_module(model, mesh, ends)
+    for index, layer in enumerate(model.layers):
+        tp.parallelize_module(layer, mesh, plan)
+        if "compiled" in kind:
+            model.layers[index] = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    return model
+
+
+def communicating(kind: str) -> Any:
+    """Counts the collectives of distributed tensors within, in eager code."""
+    if kind not in ("tp", "tp sequence"):
+        return contextlib.nullcontext()
+    from torch.distributed.tensor.debug import CommDebugMode
+
+    return CommDebugMode()
 
 
 def gathering(counted: list[int]) -> Callable[[], None]:
@@ -101,7 +139,7 @@ def train(kind: str, rank: int, watch: bool) -> dict[str, Any]:
     net = Net()
     rows: list[StepRow] = []
     instruments = Instruments(every=dict.fromkeys(EVERY, 1), rank=rank, world_size=2, on_row=rows.append)
-    late = kind.endswith("late")
+    late = kind.endswith("late") or kind.startswith("tp")  # layers are split before they are watched
     if watch and not late:
         instruments.watch(net, families=["all"])
     names = [name for name, _ in net.named_buffers()]
@@ -109,19 +147,24 @@ def train(kind: str, rank: int, watch: bool) -> dict[str, Any]:
     if watch and late:
         instruments.watch(model, families=["all"])
     optimizer = torch.optim.AdamW(model.parameters(), 0.01)
-    data = torch.randn(32, 10, generator=torch.Generator().manual_seed(rank))
-    norm, gathered = 0.0, []
+    rows_of = 0 if kind.startswith("tp") else rank
+    data = torch.randn(32, 10, generator=torch.Generator().manual_seed(rows_of))
+    norm, gathered, collectives = 0.0, [], 0
     for step in range(3):
         optimizer.zero_grad()
         restore = gathering(gathered)
-        model(data).square().mean().backward()
+        with communicating(kind) as communicated:
+            model(data).square().mean().backward()
+        collectives += communicated.get_total_counts() if communicated is not None else 0
         restore()
         shards = [whole(p.grad).flatten() for p in model.parameters() if p.grad is not None]
         norm = torch.cat(shards).norm().item()  # under FSDP of this rank's share
         restore = gathering(gathered)
-        optimizer.step()
-        rows.clear()
-        instruments.step(step, 0.0)
+        with communicating(kind) as communicated:
+            optimizer.step()
+            rows.clear()
+            instruments.step(step, 0.0)
+        collectives += communicated.get_total_counts() if communicated is not None else 0
         restore()
     instruments.close(0)
     readings = {
@@ -132,11 +175,14 @@ def train(kind: str, rank: int, watch: bool) -> dict[str, Any]:
     return {
         "readings": readings,
         "merges": {spec.key: spec.merge for row in rows for spec in row.frame.series},
+        "layouts": {spec.key: dict(spec.layout) for row in rows for spec in row.frame.series},
         "gradient": norm,
+        "gradients": [whole(p.grad).flatten().tolist() for p in model.parameters() if p.grad is not None],
         "weights": [whole(p.detach()).flatten().tolist() for p in model.parameters()],
         "buffers": {name: whole(b).flatten().tolist() for name, b in net.named_buffers()},
         "names": names,
         "gathered": len(gathered),
+        "collectives": collectives,
         "stream": net.stream,
     }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tests.zoo.judging import campaign, kept, pairs
 from tests.zoo.judging.counted import counted, subjects, total
 from tests.zoo.judging.outcome import SHOWN, shows, smoothed
@@ -40,6 +41,23 @@ def test_a_pair_trains_and_logs_its_outcome(
 ) -> None:
     pair = pairs.load(name)
     assert pair.family in packs_of_rules().values()
+    values = outcome_of(pair, collapses, STEPS, monkeypatch)
+    assert len(values) >= 1
+    assert np.isfinite(values).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in pairs.names() if pairs.load(name).begins])
+def test_twins_are_one_training_until_the_cause_sets_in(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = pairs.load(name)
+    both = [outcome_of(pair, collapses, pair.begins, monkeypatch).tolist() for collapses in (True, False)]
+    assert both[0] == both[1]
+
+
+def outcome_of(
+    pair: Pair, collapses: bool, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> NDArray[np.float64]:
+    """Of a training that is left after so many steps."""
     with recording() as recorded:
         run, close, closed = recorded.run, recorded.run.step, 0
 
@@ -47,15 +65,13 @@ def test_a_pair_trains_and_logs_its_outcome(
             nonlocal closed
             close(number)
             closed += 1
-            if closed == STEPS:
+            if closed == steps:
                 raise Enough
 
         monkeypatch.setattr(run, "step", step)
         with pytest.raises(Enough):
             pair.train(run, Setting(0, collapses, "tuning"))
-        values = recorded.columns(pair.outcome).values
-        assert len(values) >= 1
-        assert np.isfinite(values).all()
+        return recorded.columns(pair.outcome).values
 
 
 @pytest.mark.slow
@@ -197,6 +213,17 @@ def test_pages_of_the_pack_count_as_found_and_pages_of_any_as_false() -> None:
     level = total(counted(compared["level, tuned"], runs, {"drawn": "high"}).values())
     assert (level.found, level.false) == (3, 0)
     assert level.leads == [32] * 3
+
+
+def test_who_alarms_before_there_is_a_cause_has_found_nothing() -> None:
+    drawn = [
+        ran(0, True, fall(0.5, 70), (told(20, message=True),)),
+        ran(1, True, fall(0.5, 70), (told(45, message=True),)),
+        ran(0, False, fall(1.0)),
+    ]
+    runs = [Ran(**{**vars(one), "begins": 40}) for one in drawn]
+    ours = total(counted(subjects(runs)["foreshock"], runs, {"drawn": "high"}).values())
+    assert (ours.collapsing, ours.found, ours.leads) == (2, 1, [62 - 45])
 
 
 def test_what_the_outcome_never_shows_is_counted_apart() -> None:

@@ -92,7 +92,7 @@ class Assembly:
         return frames
 
     def _worth(self, key: tuple[int, ...], turns: int) -> bool:
-        """True when this set of sites is to be a frame."""
+        """Counts this showing; True when the set is to be a frame."""
         if len(key) == 1:
             return True
         if len(self._frames) >= FRAMES or self._described >= SERIES:

@@ -18,6 +18,7 @@ from foreshock.guard import guard, say_once
 from .assembly import Assembly, new_collector
 from .finish import StepRow
 from .governor import Governor
+from .layouts import declared
 from .memory import held
 from .op import passing_seconds
 from .probes.all import planned, table
@@ -83,6 +84,7 @@ class Instruments:
             ),
             self.governor,
             merging=ranks == "data",
+            rank=rank,
         )
         self.memory = 0  # bytes that we hold in the training process and on its devices, as last counted
         self._clock = self.sites.clock
@@ -134,19 +136,28 @@ class Instruments:
         families: Sequence[str] | None = None,
         without: Sequence[str] = (),
         optimizer: Optimizer | None = None,
+        layout: Mapping[str, object] | None = None,
     ) -> WatchTable:
         """Hook the model's blocks, layers or stages, whatever else the probes know, and what optimizer steps its parameters.
 
         ``include`` and ``exclude`` are patterns on module names (``*`` one part, ``**`` any), ``families`` and ``without``
-        names of families of the catalogue. Call it before the first compiled call. Called again with the same model it
+        names of families of the catalogue, ``layout`` patterns on places to "replicated", "rows" or "columns". Call it before the first compiled call. Called again with the same model it
         adds lines; a second model's places begin with ``model2.``.
         """
         guard_hooks()
         wishes = Wishes.of(self._families if families is None else families, without)
-        subject = Subject.of(model, include=include, exclude=tuple(exclude or ()), optimizer=optimizer)
+        subject = Subject.of(
+            model,
+            include=include,
+            exclude=tuple(exclude or ()),
+            optimizer=optimizer,
+            layout=declared(layout),
+        )
         subject = replace(subject, prefix=self._prefix(subject.root))
         every = self._clock.every
-        choice = choose(planned(subject), wishes, every, self._fixed)
+        plan = planned(subject)
+        choice = choose(plan, wishes, every, self._fixed)
+        self.sites.layouts.add(subject.root, subject.prefix, subject.layout)
         every.update(choice.switched_on)
         known = self._models[subject.root].lines
         new = [line for line in choice.lines if (line.kind, line.place, line.measured) not in known]

@@ -22,14 +22,14 @@ class Offers:
         self._named = named
         self._known: dict[str, tuple[Source, FrameSpec]] = {}
 
-    def offer(self, part: Part) -> bool:
-        """Leave it to the host, if it is its turn."""
+    def offer(self, part: Part, *, alone: bool = False) -> bool:
+        """Leave it to the host, if it is its turn; ``alone`` where no other rank has such columns."""
         known = self._known.get(part.name)
         if known is None:
             frame = FrameSpec(tuple(self._named(part.series())))
             known = self._known[part.name] = self._spectra.source(self._kind, guest=self._guest), frame
         source, frame = known
-        return self._spectra.offer(source, part.problem, frame, part.payload)
+        return self._spectra.offer(source, part.problem, frame, part.payload, alone=alone)
 
     def every(self, kind: str) -> int:
         """Steps between readings of a kind that goes with another; 0: never."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,8 +12,12 @@ from torch import Tensor
 from foreshock.series import SeriesSpec
 
 from .governor import Governor
+from .layout import Layout, laid
 from .spending import Spending
 from .turns import Turns
+
+if TYPE_CHECKING:
+    from .layouts import Layouts
 
 UNPREPARED = 0.1  # of a call through the op: what a hook costs that lets its call pass at once
 
@@ -108,6 +112,20 @@ class Site:
         self.calls = 0  # heartbeat: a hook that a compiled graph ignores leaves this at zero
         self.trains = False
         self.off = False  # after its first exception
+        self.where = place  # what patterns of layouts are held against
+        self.layouts: Layouts | None = None  # given by the registry in sites.py
+        self.layout: Layout | None = None  # which part of the place this rank holds; None: not known yet
+
+    def lay(self, layout: Layout) -> None:
+        """Say which part of the place this rank holds, before the first of its rows is sent."""
+        self.layout = layout
+        self.specs = tuple(laid(self.specs, layout))
+
+    def settled(self, x: Tensor, trained: bool) -> bool:
+        """True when it is known which part this rank holds; asked with the first tensor, as long as it is not."""
+        if self.layout is not None or self.layouts is None:
+            return True
+        return self.layouts.settle(self, x, trained=trained)
 
     def lets_pass(self) -> bool:
         """True, and counted, when no call of the open step is to be recorded: asked by hooks before they prepare anything."""
@@ -136,6 +154,8 @@ class Site:
         """Measure into ``row`` (the site's own, or what a compiled graph keeps in its stead)."""
         with self.clock.spending, torch.no_grad(), full_precision(row.device.type):
             self.clock.spending.bill(self.turn)
+            if self.layout is None and self.layouts is not None:
+                self.layouts.settle_unseen(self, tensors[0])
             values = self.measure(tensors)
             if values.device == row.device:
                 row.copy_(values)

@@ -13,6 +13,7 @@ from foreshock.config import EVERY
 from foreshock.series import SeriesSpec
 
 from .governor import Governor
+from .layouts import Layouts
 from .op import capturing, forget, observe, register
 from .probes.embeddings import Embeddings
 from .site import Clock, Site
@@ -35,12 +36,14 @@ class Sites:
         governor: Governor | None = None,
         *,
         merging: bool = True,
+        rank: int = 0,
     ) -> None:
         unknown = set(every) - set(EVERY)
         if unknown:
             raise ValueError(f"every names {sorted(unknown)}; it can name {sorted(EVERY)}")
         self.clock = Clock({**EVERY, **every}, governor)
         self.spectra = spectra(self.clock)
+        self.layouts = Layouts(rank)
         self._labels = labels
         self._merging = merging  # False: the ranks hold different things under one name
         self.measured: set[str] = (
@@ -62,12 +65,18 @@ class Sites:
         specs: Callable[[], Sequence[SeriesSpec]],
         measure: Callable[[Sequence[Tensor]], Tensor],
         device: torch.device,
+        *,
+        where: str = "",
     ) -> Site:
-        """The site of this key, made when it is new: ``measure`` turns the tensors it is shown into one value per spec."""
+        """The site of this key, made when it is new: ``measure`` turns the tensors it is shown into one value per spec.
+
+        ``where``: what patterns of layouts are held against, unless it is the place.
+        """
         site = self._sites.get(key)
         if site is None:
             made = specs()
             site = self._sites[key] = self._new(place, kind, self.named(made), measure, device)
+            site.where = where or place
             if kind != "log":
                 self._claim({spec.statistic for spec in made if not spec.place and not spec.labels})
         self.clock.spending.bill(site.turn)
@@ -101,6 +110,8 @@ class Sites:
 
     def show(self, site: Site, tensors: list[Tensor]) -> None:
         """Measure these tensors there, if it is the site's turn."""
+        if site.layout is None:
+            self.layouts.settle_shown(site, tensors[0])
         observe(tensors, site.row, site.ticket, True)
 
     def named(self, specs: Sequence[SeriesSpec]) -> list[SeriesSpec]:
@@ -153,7 +164,9 @@ class Sites:
             self.clock.spending.stopwatch = new_stopwatch(device)
         if self.clock.governor is not None:
             self.clock.governor.is_on(device.type)
-        return register(Site(place, kind, specs, measure, self.clock, device))
+        site = register(Site(place, kind, specs, measure, self.clock, device))
+        site.layouts = self.layouts
+        return site
 
 
 def new_stopwatch(device: torch.device) -> Stopwatch:

@@ -86,10 +86,19 @@ class Spectra:
         return source
 
     def offer(
-        self, source: Source, problem: Problem, frame: FrameSpec, payload: Callable[[], Tensor]
+        self,
+        source: Source,
+        problem: Problem,
+        frame: FrameSpec,
+        payload: Callable[[], Tensor],
+        *,
+        alone: bool = False,
     ) -> bool:
-        """Keep the payload until the step closes, if it is this source's turn; it is not made where it is not."""
-        if not self.wanted:
+        """Keep the payload until the step closes, if it is this source's turn; it is not made where it is not.
+
+        ``alone``: no other rank has such columns, so it is wanted of this one too.
+        """
+        if not (self.wanted or alone):
             return False
         source.size = problem.size
         turn = source.guest or source in self._chosen

@@ -21,3 +21,10 @@ def local(x: Tensor) -> Tensor:
     """This rank's shard of a distributed tensor; any other tensor as it is."""
     to_local: Callable[[], Tensor] | None = getattr(x, "to_local", None)
     return to_local() if to_local is not None else x
+
+
+def local_in_graph(x: Tensor) -> Tensor:
+    """The same in code that is being compiled, where a tensor's class is known and its attributes cannot be asked for."""
+    if type(x).__name__ == "DTensor":
+        return x.to_local()  # type: ignore[attr-defined, no-any-return]  # of a class that is not imported for it
+    return x

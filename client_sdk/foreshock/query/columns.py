@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import importlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -231,19 +230,6 @@ def _numbers(axis: Mapping[str, Any]) -> list[str]:
 
 def _ticks(axis: Mapping[str, Any]) -> list[str]:
     return [f"{one:g}" if isinstance(one, float) else str(one) for one in axis.get("ticks") or ()]
-
-
-def with_arrays(figure: Any) -> Any:
-    """Plotly's JSON with its packed arrays as numpy arrays, which a person can read and plotly packs again alike."""
-    if isinstance(figure, list):
-        return [with_arrays(one) for one in figure]
-    if not isinstance(figure, dict):
-        return figure
-    if "bdata" in figure and "dtype" in figure:
-        packed = np.frombuffer(base64.b64decode(figure["bdata"]), np.dtype(figure["dtype"]).newbyteorder("<"))
-        shape = [int(size) for size in str(figure["shape"]).split(",")] if "shape" in figure else [-1]
-        return packed.reshape(shape)
-    return {name: with_arrays(one) for name, one in figure.items()}
 
 
 def _column(

@@ -180,12 +180,12 @@ class Courier:
         path = f"/api/v1/runs/{self.run}/blocks?floor={block.seq}"
         if not self._vectors:
             payload = without_axes(payload)
-        return self._transport.exchange(Request("POST", path, payload, MEDIA_TYPE), seconds)
+        return self._transport.exchange(Request("POST", path, payload, MEDIA_TYPE, checked=True), seconds)
 
     def _send_batch(self, blocks: Sequence[Record], seconds: float) -> Answer:
         path = f"/api/v1/runs/{self.run}/blocks?floor={blocks[0].seq}"
         payload = pack_list([block.payload for block in blocks])
-        return self._transport.exchange(Request("POST", path, payload, MEDIA_TYPE), seconds)
+        return self._transport.exchange(Request("POST", path, payload, MEDIA_TYPE, checked=True), seconds)
 
     def _send_close(self, close: bytes, seconds: float) -> Answer:
         told = json.loads(close)
@@ -222,7 +222,7 @@ class Courier:
             for block in blocks[:-1]:
                 self._count(block)
             return self._sent(answer, blocks[-1])
-        if answer.status in (429, 503) or answer.status >= 500:
+        if _passes(answer):
             return self._later(answer)
         self._singly = blocks[-1].seq  # one of them is bad, or all are: each is answered for itself
         return Found.SENT
@@ -296,7 +296,7 @@ class Courier:
             answer.status,
             answer.body.get("detail") or answer.body.get("error") or "no reason given",
         )
-        if status in (429, 503) or status >= 500:
+        if _passes(answer):
             wait = max(self._backoff.wait(), min(answer.retry_after or 0.0, LONGEST_RETRY_AFTER))
             return self._quiet(
                 wait, f"the server answers {status} ({said})", asked=answer.retry_after is not None
@@ -330,3 +330,9 @@ class Courier:
             reason,
         )
         return Wait(seconds, reason, asked)
+
+
+def _passes(answer: Answer) -> bool:
+    """Whether the same again may be taken later: the server is busy or broken, or what arrived was not what was sent."""
+    busy = answer.status in (429, 503) or answer.status >= 500
+    return busy or answer.body.get("error") == "DamagedBlock"

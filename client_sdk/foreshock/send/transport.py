@@ -10,6 +10,7 @@ import json
 import socket
 import time
 import urllib.request
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -37,6 +38,7 @@ class Request:
     path: str
     body: bytes
     media_type: str = "application/json"
+    checked: bool = False  # with a checksum: a number with a flipped bit is still a number
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class HttpTransport:
     def exchange(self, request: Request, seconds: float = REQUEST_SECONDS) -> Answer:
         headers = {**self._headers, "Content-Type": request.media_type}
         body = request.body
+        if request.checked:
+            headers["Foreshock-CRC32"] = f"{zlib.crc32(body):08x}"
         if self._compresses and len(body) > GZIP_ABOVE:
             body = gzip.compress(body, compresslevel=1)
             headers["Content-Encoding"] = "gzip"

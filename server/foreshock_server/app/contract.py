@@ -7,6 +7,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from foreshock_server.app.samples import samples_of
+
 ERROR = {
     "type": "object",
     "title": "Error",
@@ -38,6 +40,10 @@ _SOMEWHERE = {  # operation id -> what only it answers
         "409": "A row names a frame that this writer never described; send the block again with its frames.",
     },
     "finish_attempt": _GONE,
+    "create_own_rule": {"409": "Another rule has this id."},
+    "change_own_rule": {"409": "There is a later version than the one that was changed; nothing was stored."},
+    "compare_runs": {"404": "One of these runs is not there."},
+    "get_compare_figure": {"404": "One of these runs is not there, or none of them has the series."},
 }
 _METHODS = ("get", "put", "post", "patch", "delete")
 
@@ -48,6 +54,11 @@ _LINKS: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
         "201",
         {"channel_id": "$response.body#/id"},
         ("get_channel", "change_channel", "test_channel", "delete_channel"),
+    ),
+    "create_own_rule": (
+        "201",
+        {"rule": "$response.body#/rule"},
+        ("get_own_rule", "delete_own_rule"),
     ),
     "create_silence": ("201", {"silence_id": "$response.body#/id"}, ("end_silence",)),
     "open_run": (
@@ -106,6 +117,8 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
         operation["responses"][status]["links"] = {
             target: {"operationId": target, "parameters": parameters} for target in targets
         }
+    if lines := samples_of(operation["operationId"]):
+        operation["x-codeSamples"] = lines
     for parameter in operation.get("parameters", ()):
         _without_nul(parameter["schema"])
     operation["security"] = [{"key": []}, {}]  # a server without a key, and the page's cookie, need none

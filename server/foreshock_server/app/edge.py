@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -13,11 +14,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from foreshock_server.deps import body_size
 from foreshock_server.errors import BlockTooLarge, DomainError, HeadTooLarge, Invalid
 
+NOBODY = "'none'"
+_POLICY = "Content-Security-Policy"
 HEADERS = {
     # plotly.js writes style elements and draws images for export; everything else is a file of ours
-    "Content-Security-Policy": (
+    _POLICY: (
         "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-        "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        "object-src 'none'; base-uri 'none'; form-action 'self'; "
+        f"frame-ancestors {NOBODY}"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -44,9 +48,13 @@ _LIMITS: tuple[tuple[re.Pattern[str], int | None], ...] = (
 class Edge:
     """ASGI middleware. A body is counted as it comes in, and has to come: Content-Length may be missing, and may lie."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(self, app: ASGIApp, limit: int, frames: Sequence[str] = ()) -> None:
         self._app = app
         self._limit = limit
+        self._headers = {
+            **HEADERS,
+            _POLICY: HEADERS[_POLICY].removesuffix(NOBODY) + (" ".join(frames) or NOBODY),
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -78,7 +86,7 @@ class Edge:
             if message["type"] == "http.response.start":
                 answered = True
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
             body = message.get("body", b"")
             if len(body) <= PIECE:

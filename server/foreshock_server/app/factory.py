@@ -22,7 +22,8 @@ from foreshock_server.auth.limits import Limits
 from foreshock_server.bus import Bus, open_bus
 from foreshock_server.db import Database
 from foreshock_server.exchange import endpoint as exchange
-from foreshock_server.figures import chart
+from foreshock_server.figures import chart, installed
+from foreshock_server.figures import compare_endpoint as compare
 from foreshock_server.figures import endpoint as figures
 from foreshock_server.incidents import endpoint as incidents
 from foreshock_server.incidents import page as acknowledging
@@ -38,6 +39,9 @@ from foreshock_server.query.live import Listeners
 from foreshock_server.reference import endpoint as reference
 from foreshock_server.rules import endpoint as rules
 from foreshock_server.rules.load import RuleSet
+from foreshock_server.rules.own import checking, proposal
+from foreshock_server.rules.own import endpoint as own_rules
+from foreshock_server.rules.own.book import Rulebook
 from foreshock_server.rules.trial import endpoint as trial
 from foreshock_server.settings import Settings
 from foreshock_server.telemetry import Instruments
@@ -56,7 +60,11 @@ FEATURES = (
     alerts.router,
     verdict.router,
     figures.router,
+    compare.router,
     rules.router,
+    own_rules.router,
+    checking.router,
+    proposal.router,
     incidents.router,
     incident.router,
     trial.router,
@@ -68,7 +76,7 @@ FEATURES = (
 def create_app(settings: Settings, bus: Bus | None = None) -> FastAPI:
     """The whole service over its own database and this bus (default: as the settings say); workers are not part of it.
 
-    `app.state` holds settings, database, bus, keyring, rules (the loaded packs), receiver (the way in), leads and listeners, and of telemetry:
+    `app.state` holds settings, database, bus, keyring, rules (the loaded packs), rulebook (those and what people made on the page), receiver (the way in), leads and listeners, and of telemetry:
     instruments, readiness (whoever runs something in the background adds it to its `parts`) and backlog.
     """
     database = Database(settings.url)
@@ -102,6 +110,8 @@ def create_app(settings: Settings, bus: Bus | None = None) -> FastAPI:
     app.state.bus = bus
     app.state.keyring = keyring
     app.state.rules = RuleSet.load(settings)
+    app.state.rulebook = Rulebook(app.state.rules)
+    installed.register()
     app.state.receiver = receiver
     app.state.leads = Leads()
     app.state.listeners = Listeners(bus)
@@ -125,7 +135,7 @@ def create_app(settings: Settings, bus: Bus | None = None) -> FastAPI:
     # The last one added meets a request first: its id and log line, bounds and headers, then the key, then compression.
     app.add_middleware(GZipMiddleware, minimum_size=2048, compresslevel=4)
     app.add_middleware(Gate, settings=settings, database=database, keyring=keyring, limits=limits)
-    app.add_middleware(Edge, limit=settings.max_block_bytes)
+    app.add_middleware(Edge, limit=settings.max_block_bytes, frames=settings.frames)
     app.add_middleware(Watched, instruments=instruments, settings=settings, fault=answers.fault)
     return app
 

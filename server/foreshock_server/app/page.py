@@ -15,6 +15,8 @@ from plotly.offline import get_plotlyjs, get_plotlyjs_version
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from foreshock_server.app.samples import BEGIN, SAMPLES
+
 router = APIRouter(include_in_schema=False)
 
 READ = ["GET", "HEAD"]
@@ -41,10 +43,12 @@ def mount(app: FastAPI) -> None:
 @router.api_route("/login", methods=READ)
 @router.api_route("/runs", methods=READ)
 @router.api_route("/runs/{rest:path}", methods=READ)
+@router.api_route("/compare", methods=READ)
 @router.api_route("/incidents", methods=READ)
 @router.api_route("/incidents/{run}/{number}", methods=READ)
 @router.api_route("/alerts", methods=READ)
 @router.api_route("/rules", methods=READ)
+@router.api_route("/rules/{rest:path}", methods=READ)
 @router.api_route("/reference", methods=READ)
 @router.api_route("/reference/{rest:path}", methods=READ)
 @router.api_route("/settings", methods=READ)
@@ -89,7 +93,7 @@ def docs(request: Request) -> HTMLResponse:
     rows = [
         f"<tr><td><code>{method.upper()}</code></td><td><code>{html.escape(path)}</code></td>"
         f"<td>{html.escape(operation.get('description', operation.get('summary', '')))}</td>"
-        f"<td>{_parameters(operation)}</td></tr>"
+        f"<td>{_parameters(operation)}{_sample(operation)}</td></tr>"
         for path, operations in schema["paths"].items()
         for method, operation in operations.items()
     ]
@@ -97,9 +101,10 @@ def docs(request: Request) -> HTMLResponse:
         "<!doctype html><html lang=en><meta charset=utf-8><title>Foreshock API</title>"
         "<meta name=viewport content='width=device-width'>"
         "<style>body{font:15px/1.5 system-ui;margin:2rem auto;max-width:70rem;padding:0 1rem;color-scheme:light dark}"
-        "td{padding:.3rem .6rem;vertical-align:top;border-top:1px solid #8884}table{border-collapse:collapse}</style>"
+        "td{padding:.3rem .6rem;vertical-align:top;border-top:1px solid #8884}table{border-collapse:collapse}pre{margin:0;white-space:pre-wrap}</style>"
         "<h1>Foreshock API</h1><p>The whole contract, for generators of clients: "
-        "<a href='/openapi.json'>/openapi.json</a>.</p>"
+        "<a href='/openapi.json'>/openapi.json</a>. In a notebook:</p>"
+        f"<pre>{html.escape(BEGIN)}</pre>"
         f"<table>{''.join(rows)}</table></html>"
     )
 
@@ -107,3 +112,8 @@ def docs(request: Request) -> HTMLResponse:
 def _parameters(operation: dict[str, Any]) -> str:
     names = [one["name"] for one in operation.get("parameters", []) if one["in"] == "query"]
     return html.escape("?" + " &".join(f"{name}=" for name in names)) if names else ""
+
+
+def _sample(operation: dict[str, Any]) -> str:
+    lines = SAMPLES.get(operation["operationId"])
+    return f"<pre>{html.escape(lines)}</pre>" if lines else ""

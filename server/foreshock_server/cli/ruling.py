@@ -14,6 +14,7 @@ from foreshock_server.db import Database
 from foreshock_server.rules.check import check
 from foreshock_server.rules.description import listed
 from foreshock_server.rules.load import RuleSet, example_packs
+from foreshock_server.rules.own.book import Rulebook
 from foreshock_server.rules.trial.asking import only
 from foreshock_server.rules.trial.backtest import Asked, backtest
 from foreshock_server.rules.trial.files import named_rules, run_builtin, run_files
@@ -160,6 +161,9 @@ def _at_work(arguments: argparse.Namespace) -> Iterator[tuple[Database, RuleSet]
     database = Database(settings.url)
     try:
         bring_up_to_date(database)
+        if arguments.pack is None:
+            with database.reading() as session:
+                rule_set = Rulebook(rule_set).look(session)
         yield database, rule_set
     finally:
         database.close()

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from foreshock_server.figures.curves import curve
-from foreshock_server.figures.drawing import info_of
+from foreshock_server.figures.listing import info_of
 from foreshock_server.figures.scene import Curve, Scene, forecasts, intervals, limits
 from foreshock_server.models import Series, Transition
 from foreshock_server.query.vectors import course, ticks

@@ -15,7 +15,9 @@ from sqlalchemy.orm import Session
 from foreshock_server.figures.scene import EntryMap
 from foreshock_server.models import Series
 from foreshock_server.query.vectors import course, ticks
+from foreshock_server.store.attempts import LAST
 from foreshock_server.store.columns import Columns, read
+from foreshock_server.store.overview import FIRST
 
 STRETCHES = 240  # more than a phone shows, fewer than a screen has pixels
 AT_ONCE = 4_000_000  # values in memory
@@ -23,16 +25,21 @@ AT_ONCE = 4_000_000  # values in memory
 Drawn = tuple[Columns, EntryMap]  # the mean of the entries as a series of numbers, and all of them
 
 
-def entry_maps(session: Session, run_id: str, rows: Sequence[Series]) -> dict[int, Drawn]:
-    """By series id, of those that are vectors; what a later attempt read anew is left out."""
+def entry_maps(
+    session: Session, run_id: str, rows: Sequence[Series], first: int | None = None, last: int | None = None
+) -> dict[int, Drawn]:
+    """By series id, of those that are vectors, first <= step <= last; what a later attempt read anew is left out."""
     found: dict[int, Drawn] = {}
     axes = {row.series_id: row.axis for row in rows if row.axis is not None}
     for some in _batches([row for row in rows if row.series_id in axes]):
         if sum(row.points for row in some) <= AT_ONCE:
-            data = read(session, run_id, [row.series_id for row in some], superseded=False)
+            numbers = [row.series_id for row in some]
+            data = read(session, run_id, numbers, first, last, superseded=False)
             found |= {number: _whole(axes[number], one) for number, one in data.items()}
         else:
-            found |= {row.series_id: _in_portions(session, row, axes[row.series_id]) for row in some}
+            found |= {
+                row.series_id: _in_portions(session, row, axes[row.series_id], first, last) for row in some
+            }
     return found
 
 
@@ -84,15 +91,18 @@ def _whole(axis: Mapping[str, Any], data: Columns) -> Drawn:
     return _course([data]), stretches.drawn()
 
 
-def _in_portions(session: Session, row: Series, axis: Mapping[str, Any]) -> Drawn:
-    first, last = row.first_step or 0, row.last_step or 0
+def _in_portions(
+    session: Session, row: Series, axis: Mapping[str, Any], since: int | None, until: int | None
+) -> Drawn:
+    first = max(row.first_step or 0, since if since is not None else FIRST)
+    last = max(first, min(row.last_step or 0, until if until is not None else LAST))
     stretches = Stretches(axis, np.linspace(first - 0.5, last + 0.5, STRETCHES + 1))
     lines = []
     portions = -(-row.points // AT_ONCE)
     for number in range(portions):
         # The ends are open: an earlier attempt may have gone further.
-        low = first + (last + 1 - first) * number // portions if number else None
-        high = first + (last + 1 - first) * (number + 1) // portions - 1 if number < portions - 1 else None
+        low = first + (last + 1 - first) * number // portions if number else since
+        high = first + (last + 1 - first) * (number + 1) // portions - 1 if number < portions - 1 else until
         data = read(session, row.run_id, [row.series_id], low, high, superseded=False)[row.series_id]
         stretches.add(data)
         lines.append(_course([data]))

@@ -41,7 +41,9 @@ def shorten(figure: go.Figure, mark: str) -> None:
             if keep:
                 trace.update(x=points[0][keep:], y=points[1][keep:])
         kept.append(keep)
-    figure.update_layout(meta={"kept": kept, "mark": "~".join(marks) or NOTHING})
+    figure.update_layout(
+        meta={**(figure.layout.meta or {}), "kept": kept, "mark": "~".join(marks) or NOTHING}
+    )
 
 
 def _points(trace: go.Scatter) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:

@@ -12,9 +12,9 @@ from plotly.subplots import make_subplots
 from foreshock_server.figures import marks
 from foreshock_server.figures.curves import POINTS
 from foreshock_server.figures.policy import right_axis
-from foreshock_server.figures.registry import panel
+from foreshock_server.figures.registry import Choose, Panel, panel
 from foreshock_server.figures.scene import Curve, Scene, SeriesInfo
-from foreshock_server.figures.style import DASHES, colours, empty, unit_note
+from foreshock_server.figures.style import DASHES, STEP, colours, empty, unit_note
 from foreshock_server.query.downsample import thin
 
 _NORMS = ("gradient_norm", "weight_norm", "update_ratio")
@@ -49,7 +49,7 @@ def optimiser(scene: Scene) -> go.Figure:
             axis: dict[str, Any] = {"yaxis": "y2"} if curve in right else {}
             marks.line(
                 figure,
-                _positive(curve),
+                curve.positive(),
                 name,
                 colour=c.series[number],
                 dash=dash if len(scene.of(statistic)) > 1 else DASHES[number],
@@ -66,20 +66,6 @@ def optimiser(scene: Scene) -> go.Figure:
     return figure
 
 
-def _positive(curve: Curve) -> Curve:
-    """A logarithmic axis has no zero: such a reading breaks the line instead of vanishing without a trace."""
-    values = np.where(curve.values > 0, curve.values, np.nan)
-    return Curve(
-        curve.info,
-        curve.steps,
-        values,
-        curve.odd_steps,
-        curve.odd_values,
-        curve.course_steps,
-        curve.course_values,
-    )
-
-
 def _counts_and_odd(series: Sequence[SeriesInfo]) -> list[SeriesInfo]:
     return [info for info in series if info.statistic == "nonfinite_count" or info.nonfinite > 0]
 
@@ -87,7 +73,7 @@ def _counts_and_odd(series: Sequence[SeriesInfo]) -> list[SeriesInfo]:
 @panel(
     "numerics", "Values that are no numbers", "numerics", 10,
     "NaN and infinite values by step; a cross wherever a recorded statistic itself was NaN.",
-    needs=("nonfinite_count",), choose=_counts_and_odd,
+    needs=("nonfinite_count",), choose=_counts_and_odd, everything=True,
 )  # fmt: skip
 def numerics(scene: Scene) -> go.Figure:
     """Non-finite values summed over places, a line per kind of tensor; the worst place in the hover."""
@@ -150,17 +136,26 @@ def monitor(scene: Scene) -> go.Figure:
     return figure
 
 
-MOST_ROWS = 12
+MOST_ROWS = 12  # of one figure
+FURTHER = "training."  # training.2 has the next twelve, and so on
 
 
-def _logged(series: Sequence[SeriesInfo]) -> list[SeriesInfo]:
-    return [info for info in series if info.family == "training"][:MOST_ROWS]
+def _logged(number: int) -> Choose:
+    def choose(series: Sequence[SeriesInfo]) -> list[SeriesInfo]:
+        logged = [info for info in series if info.family == "training"]
+        return logged[MOST_ROWS * (number - 1) : MOST_ROWS * number]
+
+    return choose
+
+
+def _rows(series: int) -> int:
+    return 60 + 120 * max(series, 1)
 
 
 @panel(
     "training", "Logged numbers", "training", 10,
     "What the training script logged itself, one row each.",
-    choose=_logged, height=lambda series: 60 + 120 * max(series, 1),
+    choose=_logged(1), height=_rows,
 )  # fmt: skip
 def training(scene: Scene) -> go.Figure:
     """A row per logged number, one step axis for all."""
@@ -195,6 +190,29 @@ def training(scene: Scene) -> go.Figure:
         if len(values) and values.min() == values.max() != 0:  # a constant's own range would be ±1 around it
             figure.update_layout({f"yaxis{axis[1:]}": {"range": sorted([0.0, 2 * float(values[0])])}})
     figure.update_yaxes(nticks=4)
-    figure.update_xaxes(tickprefix="step ", showtickprefix="first")
+    figure.update_xaxes(tickprefix=STEP, showtickprefix="first")
     marks.alerts(figure, scene)
     return figure
+
+
+def further_of(name: str) -> Panel | None:
+    """The figure `training.<number>`, from 2 on: what one figure has no room for."""
+    number = name.removeprefix(FURTHER)
+    if (
+        not name.startswith(FURTHER)
+        or not number.isascii()
+        or not number.isdecimal()
+        or not 2 <= int(number) <= 9_999
+    ):
+        return None
+    about = "What the training script logged itself, one row each."
+    return Panel(
+        name, f"Logged numbers, {number}", "training", 10 + int(number), about, _logged(int(number)), training, height=_rows
+    )  # fmt: skip
+
+
+def further(series: Sequence[SeriesInfo]) -> list[Panel]:
+    """Those figures that this run's logged numbers fill."""
+    logged = sum(info.family == "training" and info.axis is None for info in series)
+    found = (further_of(f"{FURTHER}{number}") for number in range(2, -(-logged // MOST_ROWS) + 1))
+    return [one for one in found if one is not None]

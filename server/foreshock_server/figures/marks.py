@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from foreshock_server.figures.scene import Curve, Interval, Scene, merged, names
 from foreshock_server.figures.style import DASHES, clear, colours
 
+COURSE = "course"  # the meta of a line of medians; that of a line of readings is its series' key
 FEW = 60  # a line of fewer points shows each of them
 MOST_MARKS = 1000  # of one kind; the legend has the full count
 CHUNK = 32  # points of a band's lower border that are one area: what is added to a band changes its last one alone
@@ -73,7 +74,7 @@ def line(
         figure.add_trace(
             go.Scatter(
                 x=curve.course_steps, y=curve.course_values, name=name, mode="lines", connectgaps=False,
-                line={"color": colour, "dash": dash, "width": width}, hoverinfo="skip", legendgroup=name, **more,
+                line={"color": colour, "dash": dash, "width": width}, hoverinfo="skip", legendgroup=name, meta=COURSE, **more,
             )
         )  # fmt: skip
     alone = [(steps[0], values[0]) for steps, values in curve.pieces() if len(steps) == 1]
@@ -204,12 +205,6 @@ def alerts(figure: go.Figure, scene: Scene, *, level_of: Curve | None = None) ->
         close = interval.fired - beside < scene.last_step / 4
         _interval(figure, scene, interval, lower=13 * (number % 3) if close else 0)
         beside = interval.fired
-    for attempt, first in scene.attempts:
-        figure.add_shape(
-            type="line", x0=first, x1=first, y0=0, y1=1, yref="paper", layer="below", name=f"attempt {attempt}",
-            line={"color": colours(scene.theme).muted, "width": 1, "dash": "dot"},
-            label={"text": f"attempt {attempt}", "textposition": "end", "font": {"size": 10}},
-        )  # fmt: skip
     if level_of is not None:
         _levels(figure, scene, level_of)
 

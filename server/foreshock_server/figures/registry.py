@@ -29,7 +29,11 @@ class Panel:
     height: Callable[[int], int] = lambda _series: 300  # pixels, from the number of series
     wide: bool = False  # takes the whole width of the page
     whole: bool = False  # wants every reading: it adds up or bins them itself
+    from_start: bool = False  # measures against the run's own start: reads all of it, shows the range
+    reads: frozenset[str] | None = None  # the statistics that it chooses from; None: of all
+    partial: bool = False  # draws one place of several, so the plain figures of its statistics stay
     vectors: bool = False  # drawn from vectors, every other one from numbers
+    origin: str = ""  # of an installed package: the function, as module:name
 
     def chosen(self, series: Sequence[SeriesInfo]) -> Sequence[SeriesInfo]:
         """Those of a run's series that it is drawn from."""
@@ -61,8 +65,16 @@ def panel(
     height: Callable[[int], int] = lambda _series: 300,
     wide: bool = False,
     whole: bool = False,
+    from_start: bool = False,
+    reads: Iterable[str] | None = None,
+    everything: bool = False,
+    partial: bool = False,
+    origin: str = "",
 ) -> Callable[[Draw], Draw]:
-    """Register a figure: offered when the run has any statistic of `needs` (or `choose` finds a series), drawn with `also`."""
+    """Register a figure: offered when the run has any statistic of `needs` (or `choose` finds a series), drawn with `also`.
+
+    `reads`: what `choose` chooses from, where that is not `needs` and `also`; `everything`: it looks at all series of a run.
+    """
     wanted, welcome = tuple(needs), tuple(also)
 
     def by_statistic(series: Sequence[SeriesInfo]) -> Sequence[SeriesInfo]:
@@ -74,7 +86,21 @@ def panel(
         if name in _PANELS:
             raise ValueError(f"there is a figure {name!r} already; choose another name")
         _PANELS[name] = Panel(
-            name, title, family, order, about, choose or by_statistic, draw, wanted, height, wide
+            name,
+            title,
+            family,
+            order,
+            about,
+            choose or by_statistic,
+            draw,
+            wanted,
+            height,
+            wide,
+            whole,
+            from_start,
+            None if everything else frozenset(reads if reads is not None else (*wanted, *welcome)) or None,
+            partial,
+            origin=origin,
         )
         return draw
 

@@ -80,6 +80,10 @@ class Curve:
         keep = np.isfinite(self.values)
         return self.steps[keep], self.values[keep]
 
+    def positive(self) -> Curve:
+        """For a logarithmic axis, which has no zero: such a reading breaks the line instead of vanishing without a trace."""
+        return replace(self, values=np.where(self.values > 0, self.values, np.nan))
+
     def pieces(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
         """The unbroken stretches of the line, in order."""
         breaks = np.flatnonzero(~np.isfinite(self.values))
@@ -139,8 +143,9 @@ class Scene:
     intervals: tuple[Interval, ...] = ()
     limits: tuple[Limit, ...] = ()
     forecasts: tuple[Forecast, ...] = ()
-    attempts: tuple[tuple[int, int], ...] = ()  # (attempt, its first step), from the second attempt on
     last_step: int = 0
+    first: int | None = None  # the steps that were asked for, ends included; None: to the end
+    last: int | None = None
 
     def of(self, *statistics: str) -> list[Curve]:
         """The curves of these statistics, in the order of the names, then as stored."""

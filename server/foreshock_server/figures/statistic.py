@@ -36,7 +36,17 @@ def panel_of(name: str) -> Panel | None:
         return own[:MOST_SERIES]
 
     about = f"Healthy: {told['healthy']}. Collapsed: {told['collapsed']}."
-    return Panel(name, told["title"], told["family"], ORDER, about, choose, draw, (statistic,))
+    return Panel(
+        name,
+        told["title"],
+        told["family"],
+        ORDER,
+        about,
+        choose,
+        draw,
+        (statistic,),
+        reads=frozenset({statistic}),
+    )
 
 
 def without_a_figure(series: Sequence[SeriesInfo], shown: set[str]) -> list[Panel]:

@@ -10,6 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 THEMES = ("light", "dark", "none")
+STEP = "step "  # before the first tick of an axis that counts steps, and what tells such an axis
 
 # Lines differ in dash as well as in colour, points in symbol: neither print nor eyes need to tell colours apart.
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
@@ -89,7 +90,7 @@ def empty(theme: str, *, unit: str = "", height: int | None = None) -> go.Figure
             "entrywidth": 0,
             "tracegroupgap": 0,
         },
-        xaxis={"tickprefix": "step ", "showtickprefix": "first", "nticks": 7},
+        xaxis={"tickprefix": STEP, "showtickprefix": "first", "nticks": 7},
         yaxis={"nticks": 6},
         height=height,
     )

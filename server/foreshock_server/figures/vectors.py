@@ -52,6 +52,7 @@ def panel_of(name: str, entry: str = "entry") -> Panel | None:
         height=_height,
         wide=True,
         vectors=True,
+        reads=frozenset({statistic}),
     )
 
 

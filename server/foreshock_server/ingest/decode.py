@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import msgpack
 import zstandard
 
-from foreshock_server.errors import BlockTooLarge, MalformedBlock
+from foreshock_server.errors import BlockTooLarge, DamagedBlock, MalformedBlock
 
 MSGPACK = "application/x-foreshock-block"
 JSON = "application/json"
@@ -40,6 +40,12 @@ def decompress(body: bytes, encoding: str, limit: int) -> bytes:
     if len(plain) > limit:
         raise BlockTooLarge(f"The block is larger than {limit:,} bytes; send fewer steps at a time.")
     return plain
+
+
+def verify(body: bytes, checksum: str) -> None:
+    """Compare with the CRC-32 that the sender computed, eight hexadecimal digits; DamagedBlock when it is another. Empty: it sent none."""
+    if checksum and f"{zlib.crc32(body):08x}" != checksum.strip().lower():
+        raise DamagedBlock
 
 
 def parse(body: bytes, media_type: str, limit: int) -> object:

@@ -33,8 +33,24 @@ _SERIES = {
         "dtype": {"enum": ["f32", "f64"]},
         "about": {
             "type": "object",
-            "description": "title, source, low, high, merge, weight: what a person or a rule must know of it",
-            "properties": {"merge": {"enum": list(WAYS)}},
+            "description": "title, source, low, high, merge, weight, layout: what a person or a rule must know of it",
+            "properties": {
+                "merge": {"enum": list(WAYS)},
+                "layout": {
+                    "type": "object",
+                    "description": "in place of merge, where ranks share rows: of those of one part and shard one counts",
+                    "required": ["part", "merge"],
+                    "properties": {
+                        "part": _whole(0, 2**31),
+                        "merge": {"enum": list(WAYS)},
+                        "weight": _text(LONGEST_LABEL),
+                        "columns": {"enum": list(WAYS)},
+                        "shard": _whole(0, 2**31),
+                        "shards": _whole(1, 2**31),
+                        "width": _whole(0, _MOST),
+                    },
+                },
+            },
         },
     },
 }  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from foreshock_server.deps import PLAIN, WHOLE, Asking
+from foreshock_server.deps import PLAIN, WHOLE, Access, Asking
 from foreshock_server.ingest import described, schema
 from foreshock_server.store import runs
 from foreshock_server.store.numbers import storable
@@ -47,6 +47,12 @@ class Opening(BaseModel):
     attempt: Annotated[int, Field(ge=1, le=2**31, strict=False), WHOLE]
     writer: str = Field(min_length=1, max_length=64, pattern=PLAIN)
     info: dict[str, Any] = Field(default_factory=dict)
+    owner: str = Field(
+        default="", max_length=100, pattern=PLAIN, description="of a new run; empty: whose key this is"
+    )
+    tags: list[Annotated[str, Field(min_length=1, max_length=64, pattern=PLAIN)]] = Field(
+        default_factory=list, max_length=50, description="of a new run"
+    )
 
 
 class Closing(BaseModel):
@@ -82,6 +88,8 @@ def open_run(request: Request, access: Asking, run: RunId, opening: Opening) -> 
             info=storable(opening.info, "info"),
             started_at=opening.started_at,
             now=time.time(),
+            owner=opening.owner or _whose(access),
+            tags=opening.tags,
         )
         access.must_own(row.project, "This run id is taken; open the run under another.")
     state.bus.publish(run)
@@ -129,3 +137,8 @@ def finish_attempt(
         answer = {"run": run, "state": row.state}
     state.bus.publish(run)
     return answer
+
+
+def _whose(access: Access) -> str | None:
+    """Who opens a run, as far as a key says it: that of the settings is nobody's."""
+    return access.name[:100] or None if access.key not in (None, "settings") else None

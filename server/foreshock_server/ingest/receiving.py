@@ -84,10 +84,12 @@ class Receiver:
     async def _blocks(self, request: Request, body: bytes, held: Held) -> list[IncomingBlock]:
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         encoding = request.headers.get("content-encoding", "").strip().lower()
+        checksum = request.headers.get("foreshock-crc32", "")
 
         def work() -> list[IncomingBlock]:
             plain = decode.decompress(body, encoding, self._most)
             held.grow(len(plain))
+            decode.verify(plain, checksum)
             parsed = decode.parse(plain, media_type, self._most)
             return schema.blocks(parsed, binary=media_type == decode.MSGPACK)
 

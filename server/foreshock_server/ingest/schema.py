@@ -239,7 +239,28 @@ def _about(data: object, field: str) -> dict[str, Any]:
             about[name] = text(body[name], f"{field}.{name}", LONGEST_LABEL)
     if about.get("merge", WAYS[0]) not in WAYS:
         raise bad(f"{field}.merge", f"is {about['merge']!r}; write one of {', '.join(WAYS)}, or leave it out")
+    if body.get("layout") is not None:
+        about["layout"] = _layout(body["layout"], f"{field}.layout")
     return about
+
+
+def _layout(data: object, field: str) -> dict[str, Any]:
+    """Which part of what the ranks hold together one of them holds, and how the parts become one."""
+    body = mapping(data, field)
+    layout: dict[str, Any] = {"part": integer(need(body, "part", field), f"{field}.part", 0, 2**31)}
+    for name in ("merge", "columns"):
+        if name == "merge" or body.get(name) is not None:
+            way = text(need(body, name, field), f"{field}.{name}", LONGEST_LABEL)
+            if way not in WAYS:
+                raise bad(f"{field}.{name}", f"is {way!r}; write one of {', '.join(WAYS)}")
+            layout[name] = way
+    if body.get("weight") is not None:
+        layout["weight"] = text(body["weight"], f"{field}.weight", LONGEST_LABEL)
+    if "columns" in layout:
+        layout["shards"] = integer(need(body, "shards", field), f"{field}.shards", 1, 2**31)
+        layout["shard"] = integer(need(body, "shard", field), f"{field}.shard", 0, layout["shards"] - 1)
+        layout["width"] = integer(need(body, "width", field), f"{field}.width", 0, _MOST)
+    return layout
 
 
 def _axis(data: object, field: str) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from sqlalchemy import Select, select
 from foreshock_server.bus import Bus
 from foreshock_server.db import Database
 from foreshock_server.lifecycle.retention import DAY, expire
+from foreshock_server.lifecycle.trash import empty_trash
 from foreshock_server.models import Run
 from foreshock_server.store.letters import forget_before
 from foreshock_server.store.removal import CLEANED, IMPORTING, remove_some
@@ -45,7 +46,7 @@ class Cleaner:
         now = self._clock()
         if now - self._looked_at >= LOOK_EVERY:
             self._looked_at = now
-            for run_id in expire(self.database, now):
+            for run_id in [*expire(self.database, now), *empty_trash(self.database, now)]:
                 self.bus.publish(run_id)
             with self.database.writing() as session:
                 if forgotten := forget_before(session, now - self._delivery_days * DAY):

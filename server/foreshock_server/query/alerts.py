@@ -22,7 +22,7 @@ _NUMBERS = ("value", "level", "baseline", "share_of_baseline", "threshold", "war
 def get_alerts_of_run(request: Request, session: Reading, run: str) -> dict[str, Any]:
     """Every alert of the run that is not quiet or ever fired, and every change of one, in order."""
     get_run(session, run)
-    return alerts(session, run, request.app.state.rules)
+    return alerts(session, run, request.app.state.rulebook.look(session))
 
 
 @router.get("/alerts")
@@ -35,12 +35,12 @@ def get_alerts(
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> dict[str, Any]:
     """What fires (or is pending) now in all runs, critical first, the latest first."""
-    rules: RuleSet = request.app.state.rules
+    rules: RuleSet = request.app.state.rulebook.look(session)
     query = (
         select(Alert, Series, Run)
         .join(Series, (Series.run_id == Alert.run_id) & (Series.series_id == Alert.series_id))
         .join(Run, Run.id == Alert.run_id)
-        .where(Alert.state == state, Run.deleted_at.is_(None))
+        .where(Alert.state == state, Run.deleted_at.is_(None), Run.trashed_at.is_(None))
         .order_by(Alert.severity, Run.updated_at.desc(), Alert.since_step, Alert.rule, Alert.series_id)
         .limit(limit)
     )
@@ -127,6 +127,7 @@ def change_json(change: Transition, series: Series) -> dict[str, Any]:
         "since_step": change.since_step,
         "at": change.at,
         **{name: change.detail.get(name) for name in _NUMBERS},
+        "entry": change.detail.get("entry"),  # of a vector: which one, such as `expert 3`
         "message": change.detail.get("message"),
         "reason": change.detail.get("reason"),
     }

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import time
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -12,20 +11,14 @@ from fastapi.responses import JSONResponse
 from foreshock_server.deps import Asking, Reading
 from foreshock_server.errors import Invalid
 from foreshock_server.query import columns
-from foreshock_server.query.runs import (
-    SILENT,
-    as_json,
-    details,
-    projects,
-    series_json,
-    statistics,
-)
+from foreshock_server.query.asking import RunsPage, RunsQuery, read_cursor, write_cursor
+from foreshock_server.query.runs import as_json, details, projects, series_json, statistics
 from foreshock_server.store.latest import list_series
-from foreshock_server.store.runs import RUNNING, get_run, list_runs, list_writers
+from foreshock_server.store.listing import counted, listed
+from foreshock_server.store.runs import get_run, list_writers
 
 router = APIRouter(tags=["query"])
 
-_CURSOR = r"^[0-9]{1,15}(\.[0-9]{1,9})?~[A-Za-z0-9._-]{1,64}$"
 Step = Annotated[int | None, Query(ge=-(2**63), le=2**63 - 1)]
 
 
@@ -35,37 +28,32 @@ def get_projects(session: Reading, access: Asking) -> dict[str, Any]:
     return {"projects": projects(session, access.project)}
 
 
-@router.get("/runs")
+@router.get("/runs", response_model=RunsPage)
 def get_runs(
-    request: Request,
-    session: Reading,
-    access: Asking,
-    project: Annotated[str | None, Query(max_length=200)] = None,
-    state: Literal["running", "finished", "failed", "silent"] | None = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 100,
-    before: Annotated[
-        str | None,
-        Query(
-            description="`next` of the page before",
-            max_length=200,
-            json_schema_extra={"pattern": _CURSOR},
-        ),
-    ] = None,
-) -> dict[str, Any]:
-    """Runs, the latest first. `next` is the value of `before` for the page that follows; null on the last one."""
+    request: Request, session: Reading, access: Asking, wanted: Annotated[RunsQuery, Query()]
+) -> Response:
+    """Runs that fit, the latest first unless `sort` says otherwise. `next` is the value of `before` for the page that follows; null
+    on the last one. The first page says how many there are in all."""
     now, settings = time.time(), request.app.state.settings
-    runs = list_runs(
+    wish, quiet_since = wanted.wish(access.within(wanted.project)), now - settings.silent_after
+    found = listed(
         session,
-        access.within(project),
-        limit + 1,
-        None if before is None else _cursor(before),
-        state=RUNNING if state == SILENT else state,
-        quiet_since=now - settings.silent_after if state in (RUNNING, SILENT) else None,
-        quiet=state == SILENT,
+        wish,
+        wanted.order,
+        down=wanted.down,
+        limit=wanted.limit + 1,
+        behind=None if wanted.before is None else read_cursor(wanted.before, wanted.order),
+        quiet_since=quiet_since,
     )
-    page = runs[:limit]
-    following = f"{page[-1].updated_at!r}~{page[-1].id}" if len(runs) > limit else None
-    return {"runs": as_json(session, page, request.app.state.leads, settings, now), "next": following}
+    page = found[: wanted.limit]
+    answer = {
+        "runs": as_json(session, [run for run, _ in page], request.app.state.leads, settings, now),
+        "next": write_cursor(page[-1][1]) if len(found) > wanted.limit else None,
+        "total": counted(session, wish, quiet_since=quiet_since) if wanted.before is None else None,
+    }
+    return JSONResponse(
+        answer
+    )  # as it is: the model is for the document, and to check a page by it takes as long as to read it
 
 
 @router.get("/runs/{run}")
@@ -121,10 +109,3 @@ def get_data(
 def get_statistics(session: Reading, access: Asking) -> dict[str, Any]:
     """Every statistic that was ever recorded here, with its unit, range and source."""
     return {"statistics": statistics(session, access.project)}
-
-
-def _cursor(before: str) -> tuple[float, str]:
-    if re.fullmatch(_CURSOR, before) is None:
-        raise Invalid("`before` is not a cursor; pass the `next` of the page before.", field="before")
-    at, _, run_id = before.partition("~")
-    return float(at), run_id

@@ -1,4 +1,4 @@
-"""One incident -> what its alerts did while it was open, what to do about each of its rules, and the silences that concern it."""
+"""One incident -> what its alerts did while it was open, what to do about each of its rules, and what concerns it: silences, earlier runs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from foreshock_server.deps import Reading
 from foreshock_server.incidents.endpoint import Number, shown, shown_silence
 from foreshock_server.models import Incident, Transition
 from foreshock_server.query.alerts import change_json, changes_of
+from foreshock_server.query.earlier import earlier
 from foreshock_server.store.incidents import get_incident, sentences
 from foreshock_server.store.matching import about, fits
 from foreshock_server.store.runs import get_run
@@ -22,11 +23,13 @@ router = APIRouter(tags=["incidents"])
 
 @router.get("/runs/{run}/incidents/{number}")
 def get_incident_of_run(request: Request, session: Reading, run: str, number: Number) -> dict[str, Any]:
-    """One incident with every change of its alerts in order, the runbook of each of its rules, and the silences in force that fit."""
+    """One incident with every change of its alerts in order, the runbook of each of its rules, the silences in force that fit, and in
+    which earlier runs of the project the same rules fired."""
     row, incident, now = get_run(session, run), get_incident(session, run, number), time.time()
     changes = changes_of(session, run)
     own = episodes(incident, [change for change, _ in changes])
     part = [(change, series) for change, series in changes if _episode(change) in own]
+    rules = request.app.state.rulebook.look(session)
     spoken_of = [about(row, change, series) for change, series in part]
     silences = [
         shown_silence(silence, now)
@@ -36,8 +39,9 @@ def get_incident_of_run(request: Request, session: Reading, run: str, number: Nu
     return {
         **shown(incident, row, sentences(session, [incident])),
         "transitions": [change_json(change, series) for change, series in part],
-        "runbooks": {rule: request.app.state.rules.runbook_of(rule) for rule in incident.rules},
+        "runbooks": {rule: rules.runbook_of(rule) for rule in incident.rules},
         "silences": silences,
+        "earlier": earlier(session, row, incident.rules),
     }
 
 

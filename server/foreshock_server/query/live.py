@@ -154,7 +154,8 @@ def list_look(
             hushed = (
                 (Run.state == RUNNING) & (Run.updated_at <= quiet) & (Run.updated_at > quiet - 4 * LOOK_EVERY)
             )
-            query = select(Run).where(or_(changed, hushed)).order_by(Run.updated_at.desc()).limit(500)
+            noted = Run.noted_at > since - OVERLAP  # by people, which leaves updated_at as it was
+            query = select(Run).where(or_(changed, hushed, noted)).order_by(Run.updated_at.desc()).limit(500)
             if project is not None:
                 query = query.where(Run.project == project)
             runs = list(session.scalars(query))[::-1]
@@ -164,7 +165,7 @@ def list_look(
         told_now = {run.id: (run.revision, states[run.id]) for run in runs}
         told.clear()
         told.update(told_now)
-        since = max([since, *(run.updated_at for run in runs)])
+        since = max([since, *(max(run.updated_at, run.noted_at or 0.0) for run in runs)])
         return [_event(run, states[run.id], counts.get(run.id, {}), since) for run in news]
 
     return look

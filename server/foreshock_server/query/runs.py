@@ -9,10 +9,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from foreshock_server.models import Project, Run, Series, Writer
+from foreshock_server.query.families import families_of
 from foreshock_server.query.leads import Leads, last_of
 from foreshock_server.query.verdict import COLLAPSING, FINE, FIRING, NONE, PENDING, WATCH
 from foreshock_server.settings import Settings
-from foreshock_server.store import alerts
+from foreshock_server.store import alerts, shelf
 from foreshock_server.store.runs import RUNNING, list_attempts
 
 SILENT = "silent"
@@ -46,6 +47,25 @@ def overhead_percent(costs: Sequence[Mapping[str, Any]]) -> float | None:
     return round(100.0 * ours / wall, 4) if wall > 0 else None
 
 
+# Under which names configurations say how many steps a run shall take.
+_PLANNED = (
+    "max_steps",
+    "total_steps",
+    "num_steps",
+    "train_steps",
+    "num_train_steps",
+    "num_training_steps",
+    "max_iters",
+    "steps",
+)
+
+
+def planned_steps(config: Mapping[str, Any]) -> int | None:
+    """How many steps the run's configuration says that it shall take; None: it does not say so in a known way."""
+    said = (config.get(name) for name in _PLANNED)
+    return next((one for one in said if type(one) is int and 0 < one < 2**53), None)
+
+
 def as_json(
     session: Session, runs: Sequence[Run], leads: Leads, settings: Settings, now: float
 ) -> list[dict[str, Any]]:
@@ -56,6 +76,7 @@ def as_json(
         writers.setdefault(writer.run_id, []).append(writer)
     counts = alerts.counts(session, ids)
     sparks = leads.of(session, runs)
+    families, tags = families_of(session, runs), shelf.tags_of(session, ids)
     return [
         {
             "id": run.id,
@@ -72,7 +93,13 @@ def as_json(
             "overhead_percent": overhead_percent([writer.cost for writer in writers.get(run.id, [])]),
             "verdict": verdict_of(run, counts.get(run.id, {})),
             "firing": sum(number for (state, _), number in counts.get(run.id, {}).items() if state == FIRING),
+            "families": families.get(run.id, []),
             "lead": sparks.get(run.id),
+            "planned_steps": planned_steps(run.config),
+            "owner": run.owner,
+            "tags": tags.get(run.id, []),
+            "archived": run.archived_at is not None,
+            "trashed_at": run.trashed_at,
             "url": f"{settings.page_url}/runs/{run.id}",
         }
         for run in runs
@@ -133,7 +160,7 @@ def projects(session: Session, only: str | None = None) -> list[dict[str, Any]]:
     """Every project, or only this one, with what it holds and how long that is kept, the latest first; those without a run last, by name."""
     query = (
         select(Run.project, func.count(), func.sum(Run.points), func.max(Run.updated_at))
-        .where(Run.deleted_at.is_(None))
+        .where(Run.deleted_at.is_(None), Run.trashed_at.is_(None))
         .group_by(Run.project)
         .order_by(func.max(Run.updated_at).desc())
     )

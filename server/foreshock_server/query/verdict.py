@@ -99,7 +99,7 @@ def verdict(session: Session, run_id: str, bins: int) -> dict[str, Any]:
                 "cells": paint(cells, ranges[family], [one for one in episodes if one.family == family]),
                 "state": states[family],
             }
-            for family in sorted(ranges, key=_place_of)
+            for family in sorted(ranges, key=place_of)
         ],
     }
 
@@ -177,5 +177,6 @@ def _episodes(session: Session, run_id: str) -> list[Episode]:
     return list(begun.values())
 
 
-def _place_of(family: str) -> tuple[int, str]:
+def place_of(family: str) -> tuple[int, str]:
+    """Where a family stands on the page: in the order of FAMILIES, unknown ones after it by name."""
     return (FAMILIES.index(family) if family in FAMILIES else len(FAMILIES), family)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foreshock_server.ranks.gathering import Labels, Subject, Table, labelled
-from foreshock_server.ranks.merging import disagreement, distances, merged, usual
+from foreshock_server.ranks.merging import Held, disagreement, distances, merged, of_parts, usual
 from foreshock_server.store.series import NewSeries
 
 BASELINE = 10  # steps that tell how far ranks usually are from each other; frozen then
@@ -38,13 +39,17 @@ def merged_columns(table: Table) -> list[Column]:
     """What two ranks or more have read, as one; each statistic at its own steps."""
     several_SN = table.there.sum(2) > 1
     value_SN = np.full(several_SN.shape, np.nan)
-    hows = np.array([one.how for one in table.subjects])
-    for how in set(hows.tolist()):
-        chosen_SN = several_SN & (hows == how)[:, None]
-        weight_SNR = _weights(table) if how == "mean" else table.values
-        value_SN[chosen_SN] = merged(
-            how, table.values[chosen_SN], weight_SNR[chosen_SN], table.there[chosen_SN]
-        )
+    weight_SNR = _weights(table)
+    ways: dict[_Way, list[int]] = {}
+    for s, one in enumerate(table.subjects):
+        ways.setdefault(_way(one, table.ranks), []).append(s)
+    for (how, over_columns, held), alike in ways.items():
+        chosen_SN = several_SN & np.isin(np.arange(len(several_SN)), alike)[:, None]
+        told = table.values[chosen_SN], weight_SNR[chosen_SN], table.there[chosen_SN]
+        if held:
+            value_SN[chosen_SN], several_SN[chosen_SN] = of_parts(how, over_columns, held, *told)
+        else:
+            value_SN[chosen_SN] = merged(how, *told)
     times_SN = table.times.max(2, initial=0.0)  # when the last rank closed each step
     columns = []
     for (_, entry), numbered in groupby(enumerate(table.subjects), key=_vector_of):
@@ -65,6 +70,16 @@ def merged_columns(table: Table) -> list[Column]:
     return columns
 
 
+_Way = tuple[
+    str, str, tuple[Held, ...]
+]  # over rows, over columns, what each rank has; nothing: rows of its own
+
+
+def _way(one: Subject, ranks: Sequence[int]) -> _Way:
+    """How a statistic is merged, the same for those that can be merged together."""
+    return one.how, one.over_columns, tuple(one.held.get(rank, Held(rank)) for rank in ranks if one.held)
+
+
 def _vector_of(numbered: tuple[int, Subject]) -> tuple[str | int, int | None]:
     """What the entries of one vector share: its key. A number is by itself."""
     s, one = numbered
@@ -79,10 +94,9 @@ def _weights(table: Table) -> NDArray[np.float64]:
     for statistic, labels in places:
         named.setdefault(statistic, []).append(labels)
     for s, one in enumerate(table.subjects):
-        companion = str(one.described.get("weight"))
-        fitting = [labels for labels in named.get(companion, ()) if set(labels) <= set(one.labels)]
+        fitting = [labels for labels in named.get(one.weight, ()) if set(labels) <= set(one.labels)]
         if fitting:
-            c = places[companion, max(fitting, key=len)]
+            c = places[one.weight, max(fitting, key=len)]
             counts = table.there[c] & np.isfinite(table.values[c])
             weights[s] = np.where(counts, table.values[c], 0.0)
     return weights

@@ -17,11 +17,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from foreshock_server.models import Block, Series, Writer
+from foreshock_server.ranks.merging import Held
 from foreshock_server.store.layout import size_of, slots
 from foreshock_server.store.rows import RowGroup, decode_rows
 from foreshock_server.store.series import NewSeries, frames
 
 Labels = tuple[tuple[str, str], ...]
+_MERGING = ("merge", "weight", "layout")  # what is said of one rank's readings, not of all ranks'
 _RANK = re.compile(r"r(\d+)-.*")
 
 
@@ -36,16 +38,31 @@ class Subject:
     described: Mapping[str, Any]
     axis: Mapping[str, Any] | None = None  # of a vector
     entry: int | None = None
+    held: dict[int, Held] = field(default_factory=dict, compare=False)  # by rank; of none: each its own rows
 
     @property
     def how(self) -> str:
-        """The way its ranks are merged."""
-        return str(self.described["merge"])
+        """The way its ranks are merged, of ranks with the same columns."""
+        return str(self._merging["merge"])
+
+    @property
+    def weight(self) -> str:
+        """Of a mean: the statistic that counts its rows."""
+        return str(self._merging.get("weight"))
+
+    @property
+    def over_columns(self) -> str:
+        """The way ranks with other columns are merged."""
+        return str(self._merging.get("columns", self.how))
+
+    @property
+    def _merging(self) -> Mapping[str, Any]:
+        return self.described.get("layout") or self.described
 
     @cached_property
     def as_series(self) -> NewSeries:
         """Of all ranks together."""
-        about = {name: value for name, value in self.described.items() if name not in ("merge", "weight")}
+        about = {name: value for name, value in self.described.items() if name not in _MERGING}
         labels = {**dict(self.labels), "rank": "all"}
         return replace(labelled(self.statistic, self.family, labels, self.unit, about), axis=self.axis)
 
@@ -119,7 +136,8 @@ class Catalogue:
         )
         for series_id, statistic, family, unit, labels, about, axis in session.execute(query):
             self._last = series_id
-            if not about.get("merge"):
+            layout = about.get("layout")
+            if not about.get("merge") and not layout:
                 continue
             size = size_of(axis)
             plain = tuple(sorted((name, str(value)) for name, value in labels.items() if name != "rank"))
@@ -128,10 +146,16 @@ class Catalogue:
             number, _ = self._numbers.setdefault((statistic, plain), (len(self.subjects), size))
             if number == len(self.subjects):
                 entries = [None] if size is None else range(size)
+                held: dict[int, Held] = {}
                 self.subjects += [
-                    Subject(statistic, family, unit, plain, about, axis, entry) for entry in entries
+                    Subject(statistic, family, unit, plain, about, axis, entry, held) for entry in entries
                 ]
             self._of_series[series_id] = number
+            rank = str(labels.get("rank", "0"))
+            if layout and rank.isdigit():
+                self.subjects[number].held[int(rank)] = Held(
+                    *(layout.get(name, default) for name, default in Held(layout["part"])._asdict().items())
+                )
 
     def columns(self, session: Session, attempt: int, writer: str, frame: int) -> _Columns:
         """Of a frame of this writer."""

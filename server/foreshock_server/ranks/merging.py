@@ -6,6 +6,8 @@ Shape suffixes: N steps, R ranks.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +42,46 @@ def merged(how: str, values_NR: Values, weight_NR: Values, there_NR: NDArray[np.
     if how == "min":
         return np.asarray(np.where(there_NR, values_NR, np.inf).min(1))
     raise ValueError(f"ranks cannot be merged by {how!r}")
+
+
+class Held(NamedTuple):
+    """What a rank has of what the ranks hold together. Ranks with the same part and shard hold the same."""
+
+    part: int  # of the rows
+    shard: int = 0  # of the columns
+    shards: int = 1
+    width: int = 1  # columns of the shard
+
+
+def of_parts(
+    how: str,
+    over_columns: str,
+    held_R: Sequence[Held],
+    values_NR: Values,
+    weight_NR: Values,
+    there_NR: NDArray[np.bool_],
+) -> tuple[Values, NDArray[np.bool_]]:
+    """One value per step of ranks that share rows or columns, and at which steps it is one: no shard of the columns is missing.
+
+    Of ranks that hold the same the first that is there counts. Then rows are merged by `how`, as by `merged`, and the shards of
+    the columns by `over_columns`, of which a mean is weighted by their widths.
+    """
+    counts_NR = there_NR.copy()
+    for same in {(one.part, one.shard) for one in held_R}:
+        copies = [r for r, one in enumerate(held_R) if (one.part, one.shard) == same]
+        counts_NR[:, copies] &= there_NR[:, copies].cumsum(1) == 1
+    shards = sorted({one.shard for one in held_R})
+    each, there, widths = [], [], []
+    for shard in shards:
+        ranks = [r for r, one in enumerate(held_R) if one.shard == shard]
+        each.append(merged(how, values_NR[:, ranks], weight_NR[:, ranks], counts_NR[:, ranks]))
+        there.append(counts_NR[:, ranks].any(1))
+        widths.append(float(held_R[ranks[0]].width))
+    each_NC, there_NC = np.stack(each, 1), np.stack(there, 1)
+    whole_N = np.asarray(there_NC.all(1) & (len(shards) == held_R[0].shards))
+    if len(shards) == 1:
+        return each_NC[:, 0], whole_N
+    return merged(over_columns, each_NC, np.broadcast_to(widths, each_NC.shape), there_NC), whole_N
 
 
 def distances(values_NR: Values, there_NR: NDArray[np.bool_]) -> Values:

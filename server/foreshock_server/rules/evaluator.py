@@ -28,7 +28,8 @@ from foreshock_server.models import Run
 from foreshock_server.rules.detectors import Absence
 from foreshock_server.rules.judge import Judge
 from foreshock_server.rules.load import RuleSet
-from foreshock_server.rules.memory import Memory, Reach, WriterKey, alive, reach_of, waiting
+from foreshock_server.rules.memory import Memory, Reach, WriterKey, alive, not_quiet, reach_of, waiting
+from foreshock_server.rules.own.book import Rulebook
 from foreshock_server.rules.silences import due
 from foreshock_server.rules.storing import store
 from foreshock_server.settings import Settings
@@ -59,7 +60,7 @@ class Evaluator:
     def __init__(
         self,
         database: Database,
-        rules: RuleSet,
+        rules: RuleSet | Rulebook,
         bus: Bus,
         settings: Settings,
         *,
@@ -68,20 +69,18 @@ class Evaluator:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.database = database
-        self.rules = rules
         self.bus = bus
         self.settings = settings
         self._leases = leases or AllMine()
         self._settle = settle
         self._storing = 0.0  # seconds that storing a run took, about, waiting for the database included
         self._clock = clock
-        self._judge = Judge(rules)
+        self._book = rules if isinstance(rules, Rulebook) else Rulebook(rules)
+        self._use(self._book.files)
+        self._outdated: set[str] = set()  # rules that are others than a moment ago, or gone
         self._memories: dict[str, Memory] = {}
         self._used: dict[str, float] = {}  # run -> when its memory last was, on the monotonic clock
         self._aside: dict[str, float] = {}  # run -> when to try it again
-        self._waits = any(
-            isinstance(rule.detector, Absence) and rule.detector.seconds for rule in rules.rules
-        )
         self._adopts_at = 0.0
         self.behind = False  # the last round left blocks that it had seen
 
@@ -90,14 +89,20 @@ class Evaluator:
         now = self._clock()
         self.behind = False
         with self.database.reading() as session:
+            rules = self._book.look(session)
+            if rules is not self.rules and not self._memories:
+                self._follow(rules)
             blocks = {
                 run_id: self._guarded(run_id, partial(self._evaluate, session, run_id, reach), now, 0)
                 for run_id, reach in waiting(session).items()
                 if self._aside.get(run_id, now) <= now and self._leases.mine(run_id)
             }
             self._look(session, now)
+            self._retire(session, now)
         urgent, patient = self._due()
         lost = self._store_all(urgent, now) | self._store_all(patient, now, SETTLE_SLICE)
+        if rules is not self.rules:
+            self._follow(rules)
         self._forget()
         return sum(number for run_id, number in blocks.items() if run_id not in lost)
 
@@ -122,6 +127,40 @@ class Evaluator:
         if memory.since is None:
             memory.since = self._used[run_id]
         return blocks
+
+    def _use(self, rules: RuleSet) -> None:
+        self.rules = rules
+        self._judge = Judge(rules)
+        self._waits = any(
+            isinstance(rule.detector, Absence) and rule.detector.seconds for rule in rules.rules
+        )
+
+    def _follow(self, rules: RuleSet) -> None:
+        """Somebody changed rules: what was judged with the old ones is stored, and the next round begins with the new ones."""
+        self.settle()
+        self._forget_runs(list(self._memories))
+        now = {rule.id: rule for rule in rules.rules}
+        self._outdated |= {
+            rule.id
+            for rule in self.rules.rules
+            if now.get(rule.id) is not rule or rules.own.get(rule.id) != self.rules.own.get(rule.id)
+        }
+        # one that stands in for another, or no longer does, changes that as well
+        self._outdated |= {
+            scope.replaces for one in (rules, self.rules) for scope in one.own.values() if scope.replaces
+        }
+        self._use(rules)
+
+    def _retire(self, session: Session, now: float) -> None:
+        """Alerts of rules that are no longer in force for their run are resolved, also where nothing new comes from the run."""
+        outdated, self._outdated = self._outdated, set()
+        for run_id in not_quiet(session, outdated) if outdated else ():
+            if run_id not in self._memories and self._leases.mine(run_id):
+                self._guarded(run_id, partial(self._adopt, session, run_id), now, None)
+                memory = self._memories.get(run_id)
+                if memory is not None and memory.retired:
+                    self._judge.retire(session, memory)
+                    memory.since = time.monotonic()
 
     def _look(self, session: Session, now: float) -> None:
         """At the runs of which a series is overdue, though nothing of them is new."""
@@ -159,14 +198,13 @@ class Evaluator:
         unsaved = [one for one in self._memories.values() if one.since is not None]
         dear = min(LONGEST_SETTLE, len(unsaved) * self._storing / SETTLE_SHARE) if self._settle else 0.0
         since = time.monotonic() - max(self._settle, dear)
-        urgent = [one for one in unsaved if one.urgent or not self._leases.mine(one.run_id)]
-        patient = [
-            one
-            for one in unsaved
-            if one not in urgent
-            and ((one.since is not None and one.since <= since) or one.blocks >= SETTLE_BLOCKS)
-        ]
-        return urgent, sorted(patient, key=lambda one: one.since or 0.0)
+        urgent, patient = [], []
+        for one in sorted(unsaved, key=lambda one: one.since or 0.0):
+            if one.urgent or not self._leases.mine(one.run_id):
+                urgent.append(one)
+            elif (one.since or 0.0) <= since or one.blocks >= SETTLE_BLOCKS:
+                patient.append(one)
+        return urgent, patient
 
     def _store_all(self, memories: Sequence[Memory], now: float, seconds: float = math.inf) -> set[str]:
         """The runs that were to be stored and are not, as others were faster or it failed; some may be left for later."""

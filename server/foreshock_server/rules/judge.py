@@ -101,6 +101,10 @@ class Judge:
         if changes:
             _speak(session, memory, changes)
 
+    def retire(self, session: Session, memory: Memory) -> None:
+        """Say that what fires under rules that are no longer in force is over, without waiting for a reading."""
+        _speak(session, memory, [])
+
     def _writer(
         self,
         session: Session,

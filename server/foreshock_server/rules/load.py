@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
@@ -22,7 +22,15 @@ from foreshock_server.settings import Settings
 
 S = TypeVar("S", bound=SeriesLike)
 
+OWN = "made here"  # the origin of a rule that was made on the page
 _STATISTICS_KEPT = 10_000  # names whose rules are known
+
+
+class Scope(NamedTuple):
+    """Of a rule that was made on the page."""
+
+    project: str | None  # only this project's runs; None: all
+    replaces: str | None  # id of the rule that it stands in for, in those of them that it is about
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,8 @@ class RuleSet:
 
     rules: tuple[Rule, ...]
     origins: Mapping[str, str]  # rule id -> name of its file
+    packs: Mapping[str, str] = field(default_factory=dict)  # rule id -> name of its pack, where people see it
+    own: Mapping[str, Scope] = field(default_factory=dict)  # of rules that were made on the page
     _about: dict[str, tuple[Rule, ...]] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @classmethod
@@ -46,6 +56,7 @@ class RuleSet:
                 problems += bad.problems
         rules = {rule.id: rule for pack in packs for rule in pack.rules}
         origins = {rule.id: "built-in" for rule in rules.values()}
+        named = {rule.id: pack.pack for pack in packs for rule in pack.rules}
         problems += duplicates(own) + unknown_disabled(own, rules) + unknown_parts(own, rules.values())
         if problems:
             raise BadRules(problems)
@@ -56,11 +67,44 @@ class RuleSet:
             for rule in pack.rules:
                 rules[rule.id] = rule
                 origins[rule.id] = name
-        return cls(tuple(rules.values()), {rule_id: origins[rule_id] for rule_id in rules})
+                named[rule.id] = pack.pack
+        return cls(tuple(rules.values()), {rule_id: origins[rule_id] for rule_id in rules}, named)
+
+    def with_own(self, own: Iterable[tuple[Rule, str, Scope]]) -> RuleSet:
+        """These and rules made on the page, each with the name of its pack. Their ids are not among these."""
+        added = list(own)
+        if not added:
+            return self
+        ids = [rule.id for rule, _, _ in added]
+        return RuleSet(
+            (*self.rules, *(rule for rule, _, _ in added)),
+            {**self.origins, **dict.fromkeys(ids, OWN)},
+            {**self.packs, **{rule.id: pack for rule, pack, _ in added}},
+            {**self.own, **{rule.id: scope for rule, _, scope in added}},
+        )
+
+    def with_draft(self, rule: Rule) -> RuleSet:
+        """This rule, which is not in force as it is written, and those that it is about if it is a joint one."""
+        others = tuple(one for one in self.rules if one.id != rule.id)
+        return RuleSet((rule, *others), {**self.origins, rule.id: "draft"}).with_parts([rule.id])
+
+    def seen_by(self, project: str | None) -> RuleSet:
+        """Without the rules that were made for another project than this one; None: all."""
+        hidden = {one for one, scope in self.own.items() if project and scope.project not in (None, project)}
+        if not hidden:
+            return self
+        kept = tuple(rule for rule in self.rules if rule.id not in hidden)
+        return RuleSet(kept, self.origins, self.packs, self.own)
 
     def of_run(self, run: Profile) -> RuleSet:
         """Those that are in force for this run, as they are there; itself when that makes no difference."""
-        applied = [rule.applied(run) for rule in self.rules]
+        here = {one: scope for one, scope in self.own.items() if scope.project in (None, run.project)}
+        applied = [
+            rule.applied(run) if rule.id in here or rule.id not in self.own else None for rule in self.rules
+        ]
+        replaced = {here[rule.id].replaces for rule in applied if rule is not None and rule.id in here}
+        if replaced - {None}:
+            applied = [None if rule is None or rule.id in replaced else rule for rule in applied]
         if all(now is rule for now, rule in zip(applied, self.rules, strict=True)):
             return self
         return RuleSet(tuple(rule for rule in applied if rule is not None), self.origins)

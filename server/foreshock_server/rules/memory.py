@@ -6,7 +6,7 @@ is how far it has judged since; both parts of the difference, cursors and dirty 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -256,6 +256,13 @@ def reach_of(session: Session, run_id: str) -> dict[WriterKey, Reach]:
 def alive(session: Session, since: float) -> list[str]:
     """The runs that have not ended and changed since then."""
     query = select(Run.id).where(Run.state == RUNNING, Run.updated_at >= since, Run.deleted_at.is_(None))
+    return list(session.scalars(query))
+
+
+def not_quiet(session: Session, rules: Collection[str]) -> list[str]:
+    """The runs in which an alert of one of these rules fires or is pending."""
+    query = select(Alert.run_id).join(Run, Run.id == Alert.run_id).distinct()
+    query = query.where(Alert.rule.in_(rules), Alert.state != State.OK.value, Run.deleted_at.is_(None))
     return list(session.scalars(query))
 
 

@@ -42,10 +42,18 @@ _KINDS: dict[str, Mapping[str, type[BaseModel]]] = {"detector": KINDS, "derive":
 
 def sentence_of(name: str, data: Mapping[str, Any], error: ErrorDetails) -> str:
     """One sentence; `name` is the file, `data` what was in it."""
-    loc = list(error["loc"])
-    where, model = name, _model_at(loc)
+    loc = error["loc"]
+    where = name
     if len(loc) >= 2 and loc[0] == "rules" and isinstance(loc[1], int):
         where += f", {_rule_name(data, loc[1])}"
+    return f"{where}: {said_of(error)}"
+
+
+def said_of(error: ErrorDetails) -> str:
+    """The sentence without the file and the rule."""
+    loc = list(error["loc"])
+    model = _model_at(loc)
+    if len(loc) >= 2 and loc[0] == "rules" and isinstance(loc[1], int):
         loc = loc[2:]
     path = _path(
         [
@@ -57,18 +65,18 @@ def sentence_of(name: str, data: Mapping[str, Any], error: ErrorDetails) -> str:
     kind = error["type"]
     if kind == "extra_forbidden":
         known = sorted(field.alias or key for key, field in model.model_fields.items())
-        return f"{where}: `{path}` is not known; {instead(str(loc[-1]), known)}"
+        return f"`{path}` is not known; {instead(str(loc[-1]), known)}"
     if kind == "missing":
-        return f"{where}: `{path}` is missing; add it{_described(model, loc[-1])}."
+        return f"`{path}` is missing; add it{_described(model, loc[-1])}."
     if kind in {"union_tag_invalid", "union_tag_not_found"}:
-        return f"{where}: `{path}.kind` must be one of: {', '.join(_KINDS[path])}."
+        return f"`{path}.kind` must be one of: {', '.join(_KINDS[path])}."
     message = error["msg"].removeprefix("Value error, ")
     if kind == "value_error":
-        return f"{where}: {f'`{path}`: ' if path else ''}{message}."
+        return f"{f'`{path}`: ' if path else ''}{message}."
     if kind == "string_pattern_mismatch" and loc[-1:] == ["id"]:
         message = "must be lower-case letters, digits and hyphens, like `policy-entropy-collapse`"
-        return f"{where}: `{path}` {message}; it is {error['input']!r}."
-    return f"{where}: `{path}` is {error['input']!r}, but: {message[:1].lower()}{message[1:]}."
+        return f"`{path}` {message}; it is {error['input']!r}."
+    return f"`{path}` is {error['input']!r}, but: {message[:1].lower()}{message[1:]}."
 
 
 def _rule_name(data: Mapping[str, Any], index: int) -> str:

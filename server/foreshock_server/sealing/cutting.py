@@ -93,9 +93,10 @@ def clock_row(of: Place, one: Cut) -> ClockRow:
 
 def segment_rows(of: Place, one: Cut) -> Iterator[SegmentRow]:
     """A row of `segments` for each series that has a reading."""
+    reach = (int(one.clock.steps.min()), int(one.clock.steps.max()))
     for slot in slots(one.frame):
         there: NDArray[np.bool_] | None = None
-        values = slot.of(one.values)
+        values = np.ascontiguousarray(slot.of(one.values))
         if one.absent is not None:
             there = here = ~slot.of(one.absent)
             if slot.width is not None:
@@ -103,12 +104,14 @@ def segment_rows(of: Place, one: Cut) -> Iterator[SegmentRow]:
                 values = np.where(here, values, np.array(np.nan, values.dtype))
                 there = np.asarray(here.any(1))
             values = values[there]
-        if not len(values):
-            continue
-        steps = one.clock.steps if there is None else one.clock.steps[there]
+            if not len(values):
+                continue
+            steps = one.clock.steps[there]
+            reach = (int(steps.min()), int(steps.max()))
         finite = np.isfinite(values)
-        numbers = values[finite]
-        odd = ~finite if slot.width is None else ~finite.all(1)
+        whole = bool(finite.all())
+        numbers = values if whole else values[finite]
+        odd = 0 if whole else int(np.count_nonzero(~finite if slot.width is None else ~finite.all(1)))
         yield SegmentRow(
             of.run_id,
             slot.series_id,
@@ -116,12 +119,11 @@ def segment_rows(of: Place, one: Cut) -> Iterator[SegmentRow]:
             of.writer,
             one.frame.frame,
             one.first_seq,
-            int(steps.min()),
-            int(steps.max()),
+            *reach,
             len(values),
-            int(odd.sum()),
-            float(numbers.min()) if len(numbers) else None,
-            float(numbers.max()) if len(numbers) else None,
+            odd,
+            float(numbers.min()) if numbers.size else None,
+            float(numbers.max()) if numbers.size else None,
             encode_values(values, there),
         )
 

@@ -180,11 +180,11 @@ def _roll_up(
                 [decode(known[number], chunk) if number in known else None for number in series_ids]
             )
             news = together([old, news])
-        for k, number in enumerate(series_ids):
-            one = news.one(k)
-            if len(one.ids):
-                size = max(piece.values.itemsize, itemsize_of(known[number]) if number in known else 0)
-                pending[number] = encode(one, level, size)
+        own = piece.values.itemsize
+        sizes = [max(own, itemsize_of(known[number])) if number in known else own for number in series_ids]
+        for number, data in zip(series_ids, encode(news, level, sizes), strict=True):
+            if data:
+                pending[number] = data
 
 
 def _store(session: Session, batch: _Batch) -> bool:

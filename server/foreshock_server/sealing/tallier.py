@@ -130,15 +130,8 @@ class Tallier:
 
 def _waiting(session: Session) -> dict[str, bool]:
     """Runs with blocks that are not counted; True: all the attempts that brought them still run."""
-    query = (
-        select(Writer.run_id, Attempt.state)
-        .join(Attempt, (Attempt.run_id == Writer.run_id) & (Attempt.attempt == Writer.attempt))
-        .where(Writer.tallied_seq < Writer.acked_seq)
-        .order_by(Writer.seen_at)
-        .limit(10_000)
-    )
     found: dict[str, bool] = {}
-    for run_id, state in session.execute(query):
+    for run_id, state in session.connection().execute(_WAITING):
         found[run_id] = found.get(run_id, True) and state == RUNNING
     return found
 
@@ -181,3 +174,13 @@ def _store(session: Session, run_id: str, batch: _Batch) -> bool:
         )
     add(session, run_id, batch.counts)
     return True
+
+
+# Made once: to put it together takes longer than to run it.
+_WAITING = (
+    select(Writer.run_id, Attempt.state)
+    .join(Attempt, (Attempt.run_id == Writer.run_id) & (Attempt.attempt == Writer.attempt))
+    .where(Writer.tallied_seq < Writer.acked_seq)
+    .order_by(Writer.seen_at)
+    .limit(10_000)
+)

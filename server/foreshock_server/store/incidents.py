@@ -28,7 +28,7 @@ def list_incidents(
     query = (
         select(Incident, Run)
         .join(Run, Run.id == Incident.run_id)
-        .where(Run.deleted_at.is_(None))
+        .where(Run.deleted_at.is_(None), Run.trashed_at.is_(None))
         .order_by(Incident.opened_at.desc(), Incident.run_id, Incident.number)
         .limit(limit)
     )

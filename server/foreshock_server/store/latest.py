@@ -22,9 +22,9 @@ from foreshock_server.store.series import list_series as stored_series
 from foreshock_server.store.tally import Counts, Placed, count
 
 
-def list_series(session: Session, run_id: str) -> list[Series]:
-    """The series of the run in the order in which they appeared, counted up to now."""
-    return up_to_date(session, stored_series(session, run_id))
+def list_series(session: Session, run_id: str, statistics: Collection[str] | None = None) -> list[Series]:
+    """The series of the run (of these statistics alone) in the order in which they appeared, counted up to now."""
+    return up_to_date(session, stored_series(session, run_id, statistics))
 
 
 def up_to_date(session: Session, rows: Sequence[Series]) -> list[Series]:

@@ -302,6 +302,8 @@ def failed(
 
 def next_due(session: Session, now: float, per_channel: int = PER_CHANNEL) -> float | None:
     """The earliest time at which `claim` can return something; None when nothing waits."""
+    if session.connection().execute(_SOMETHING_WAITS).first() is None:
+        return None
     waiting = _waiting(now, per_channel)
     free: ColumnElement[float] = case(
         (waiting.c.leased_until > waiting.c.next_at, waiting.c.leased_until), else_=waiting.c.next_at
@@ -423,3 +425,7 @@ def _waiting(now: float, per_channel: int) -> Subquery:
         .where(Delivery.state == "waiting")
         .subquery()
     )
+
+
+# Made once: to put it together takes longer than to run it, and mostly nothing waits.
+_SOMETHING_WAITS = select(Delivery.id).where(Delivery.state == "waiting").limit(1)

@@ -29,6 +29,7 @@ TABLES = (  # all that carry a run, in the order in which they are emptied
     "series",
     "writers",
     "attempts",
+    "tags",
 )
 _VOLUME = {"blocks": "rows", "clocks": "data", "segments": "data", "rollups": "data"}
 
@@ -54,7 +55,7 @@ def remove_some(session: Session, run_id: str) -> int:
 
 def emptied(run: Run) -> None:
     """Nothing but the row is left: what it says about people's work goes too."""
-    run.state, run.name, run.config, run.points = CLEANED, "", {}, 0
+    run.state, run.name, run.config, run.points, run.owner = CLEANED, "", {}, 0, None
 
 
 def _portion(session: Session, name: str, run_id: str) -> int:

@@ -48,11 +48,6 @@ class Buckets:
         """Some of the buckets."""
         return Buckets(self.ids[keep], *(column[:, keep] for column in self.columns))
 
-    def one(self, k: int) -> Buckets:
-        """Those of one series that hold a reading."""
-        some = (self.count[k] > 0) | (self.nonfinite[k] > 0)
-        return Buckets(self.ids[some], *(column[k : k + 1, some] for column in self.columns))
-
     @property
     def columns(self) -> tuple[NDArray[Any], ...]:
         """All but the ids."""
@@ -164,30 +159,47 @@ def _grouped(some: Buckets, ids_B: NDArray[np.int64]) -> Buckets:
     )
 
 
-def encode(one: Buckets, level: int, itemsize: int) -> bytes:
-    """What rests in `Rollup.data`: the buckets of one series and one chunk, each with a reading. `itemsize`: of its values, 4 or 8.
+def encode(some: Buckets, level: int, itemsizes: Sequence[int]) -> list[bytes]:
+    """What rests in `Rollup.data` of each series: its buckets of one chunk; empty bytes for one without a reading.
 
-    A bucket of one reading needs no more than that: what is written seldom costs little.
+    `itemsizes`: of the values of each, 4 or 8. A bucket of one reading needs no more than that: what is written seldom costs
+    little. Series that were recorded together have readings in the same buckets, and what follows from that is worked out once.
     """
-    extreme = np.dtype(f"<f{itemsize}")
-    begin_B = one.ids << _BITS[level]
-    count_B, many_B = one.count[0], one.count[0] > 1
-    some_B = count_B > 0
-    places = (one.ids & (CHUNK - 1)).astype("<u1").tobytes()
-    counts = np.stack([count_B, one.nonfinite[0]]).astype("<u4").tobytes()
-    packed_counts, packed_places = compress(counts), compress(places)
-    low_at_B = np.where(some_B, one.low_at[0] - begin_B, 0)
-    parts = (
-        one.mean[0][many_B].astype("<f8"),
-        np.where(some_B, one.low[0], 0.0).astype(extreme),
-        one.high[0][many_B].astype(extreme),
-        low_at_B.astype(_AT[level]),
-        (one.high_at[0] - begin_B)[many_B].astype(_AT[level]),
-    )
+    counts_K2B = np.stack([some.count, some.nonfinite], axis=1).astype("<u4")
+    alike: dict[tuple[bytes, int], list[int]] = {}
+    for k, itemsize in enumerate(itemsizes):
+        alike.setdefault((counts_K2B[k].tobytes(), itemsize), []).append(k)
+    found = [b""] * len(itemsizes)
+    for (_, itemsize), series in alike.items():
+        counts_2B = counts_K2B[series[0]]
+        there = counts_2B.any(0)
+        if there.any():
+            own = [column[np.ix_(series, there)] for column in some.columns]
+            encoded = _encode_alike(Buckets(some.ids[there], *own), counts_2B[:, there], level, itemsize)
+            for k, data in zip(series, encoded, strict=True):
+                found[k] = data
+    return found
+
+
+def _encode_alike(some: Buckets, counts_2B: NDArray[Any], level: int, itemsize: int) -> list[bytes]:
+    """Of series with these counts, all of them."""
+    extreme, at = np.dtype(f"<f{itemsize}"), np.dtype(_AT[level])
+    begin_B = some.ids << _BITS[level]
+    some_B, many_B = counts_2B[0] > 0, counts_2B[0] > 1
+    counts = compress(counts_2B.tobytes())
+    places = compress((some.ids & (CHUNK - 1)).astype("<u1").tobytes())
     header = _HEADER.pack(
-        _VERSION, level, itemsize, len(begin_B), int(many_B.sum()), len(packed_counts), len(packed_places)
+        _VERSION, level, itemsize, len(begin_B), int(many_B.sum()), len(counts), len(places)
     )
-    return b"".join((header, packed_counts, packed_places, *(part.tobytes() for part in parts)))
+    head = header + counts + places
+    columns = (
+        some.mean[:, many_B].astype("<f8"),
+        np.where(some_B, some.low, 0.0).astype(extreme),
+        some.high[:, many_B].astype(extreme),
+        np.where(some_B, some.low_at - begin_B, 0).astype(at),
+        (some.high_at - begin_B)[:, many_B].astype(at),
+    )
+    return [head + b"".join(column[k].tobytes() for column in columns) for k in range(len(some.count))]
 
 
 @dataclass(frozen=True)

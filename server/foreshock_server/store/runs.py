@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import delete, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from foreshock_server.errors import RunDeleted, UnknownRun
-from foreshock_server.models import Attempt, Delivery, Run, Writer
+from foreshock_server.models import Attempt, Delivery, Run, Tag, Writer
 from foreshock_server.store import digests
 from foreshock_server.store.once import insert_once
 
@@ -29,8 +29,13 @@ def open_run(
     info: Mapping[str, Any],
     started_at: float,
     now: float,
+    owner: str | None = None,
+    tags: Iterable[str] = (),
 ) -> Run:
-    """The run, made if it was unknown; a repeated call adds only what was unknown, a new attempt sets it running."""
+    """The run, made if it was unknown; a repeated call adds only what was unknown, a new attempt sets it running.
+
+    `owner` and `tags` are for a run that is made: afterwards people decide about them.
+    """
     born = insert_once(
         session,
         Run,
@@ -44,11 +49,14 @@ def open_run(
             "updated_at": now,
             "revision": 1,
             "points": 0,
+            "owner": owner,
         },
     )
     run = lock_run(session, run_id)
     changed = False
-    if not born:
+    if born:
+        session.add_all(Tag(run_id=run_id, tag=tag) for tag in dict.fromkeys(tags))
+    else:
         # Every process of a run opens it, and may know more or less of it: what is known stays.
         if not run.name and name:
             run.name, changed = name, True
@@ -164,14 +172,10 @@ def list_runs(
     project: str | None = None,
     limit: int = 100,
     before: tuple[float, str] | None = None,
-    *,
-    state: str | None = None,
-    quiet_since: float | None = None,
-    quiet: bool = False,
 ) -> list[Run]:
-    """Latest first by (updated_at, id); `before` is that pair of the last one seen.
+    """Latest first by (updated_at, id), archived ones and the trash too; `before` is that pair of the last one seen.
 
-    With `quiet_since`, only runs without a change since then (`quiet`), or only those with one.
+    For whoever wants all of them; what people look through is store/listing.py.
     """
     query = (
         select(Run)
@@ -181,10 +185,6 @@ def list_runs(
     )
     if project is not None:
         query = query.where(Run.project == project)
-    if state is not None:
-        query = query.where(Run.state == state)
-    if quiet_since is not None:
-        query = query.where(Run.updated_at < quiet_since if quiet else Run.updated_at >= quiet_since)
     if before is not None:
         query = query.where(tuple_(Run.updated_at, Run.id) < before)
     return list(session.scalars(query))

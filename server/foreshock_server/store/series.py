@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, or_, select
 from sqlalchemy.orm import Session
 
 from foreshock_server.errors import MalformedBlock, UnknownSeries
@@ -47,9 +47,15 @@ def key_hash(key: str) -> str:
     return hashlib.sha1(key.encode(), usedforsecurity=False).hexdigest()
 
 
-def list_series(session: Session, run_id: str) -> list[Series]:
-    """In the order in which they appeared."""
-    return list(session.scalars(select(Series).where(Series.run_id == run_id).order_by(Series.series_id)))
+def list_series(session: Session, run_id: str, statistics: Collection[str] | None = None) -> list[Series]:
+    """In the order in which they appeared; of these statistics alone, a name that ends in "/" being all that lies beneath it."""
+    query = select(Series).where(Series.run_id == run_id).order_by(Series.series_id)
+    if statistics is not None:
+        beneath = [
+            Series.statistic.startswith(one, autoescape=True) for one in statistics if one.endswith("/")
+        ]
+        query = query.where(or_(Series.statistic.in_(statistics), *beneath))
+    return list(session.scalars(query))
 
 
 def find_series(session: Session, run_id: str, key: str) -> Series:

@@ -245,6 +245,8 @@ class Book:
         return about(self._run, transition, found)
 
     def _silenced(self, alert: About) -> str | None:
+        if self._run.trashed_at is not None:
+            return "trash"
         return next((f"silence {one.id}" for one in self._silences if fits(one.matches, alert)), None)
 
     def _inhibited(self, incident: Incident) -> str | None:

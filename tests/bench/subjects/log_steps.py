@@ -12,11 +12,12 @@ from pipe import serve
 
 logger = LOGGERS[sys.argv[1]](sys.argv[2], sys.argv[3])
 at = {"step": 0}
+made: list[dict[str, float]] = []  # what is to be stored: the trainer's work, not the logger's
 GIVE_UP = 10.0  # seconds without another point, after which the rest counts as lost
 
 
 def handle(request: dict[str, Any]) -> Any:
-    """{"do": "open", "run"} · {"do": "log", "metrics", "steps", "pause"} -> microseconds of each call · {"do": "store", "metrics",
+    """{"do": "open", "run"} · {"do": "log", "metrics", "steps", "pause"} -> microseconds of each call · {"do": "make", "metrics", "steps"}, then {"do": "store", "metrics",
     "steps"} -> seconds from the first call until the first and the last series can be read whole, and their share that can · {"do": "rest",
     "seconds"} -> nothing, after so long."""
     do = request["do"]
@@ -30,7 +31,9 @@ def handle(request: dict[str, Any]) -> Any:
     names = [f"layer{i // 10}_number{i % 10}" for i in range(request["metrics"])]
     if do == "log":
         return log(random_numbers(names), request["steps"], request["pause"])
-    made = list(islice(random_numbers(names), request["steps"]))  # the trainer's work, not the logger's
+    if do == "make":
+        made[:] = islice(random_numbers(names), request["steps"])
+        return True
     began = time.perf_counter()
     log(iter(made), request["steps"], 0.0)
     logger.finish()

@@ -14,6 +14,7 @@ from foreshock.measure.statistics import (
     gradients,
     moments_of_adam,
     parameters,
+    phase,
     sketch,
 )
 from foreshock.measure.statistics.table import STATISTICS
@@ -96,6 +97,17 @@ def _conflict(given: dict[str, Tensor]) -> list[Tensor]:
     return [conflict.measure(steep, sketch.Weighing(*given["sizes"].unbind(0)))]
 
 
+def _phase(given: dict[str, Tensor]) -> list[Tensor]:
+    by = sketch.Weighing(*given["sizes"].unbind(0))
+    steep = [_sketch(given, kind) for kind in ("gradient", "before", "after")]
+    x = given["weight.b.weight"]
+    return [
+        phase.measure(steep, by),
+        phase.entropy(x).unsqueeze(0),
+        phase.entropy(x.t(), x.select(0, 0) > -9).unsqueeze(0),
+    ]
+
+
 def _curvature(given: dict[str, Tensor]) -> list[Tensor]:
     matrix = given["x"] @ given["x"].t()
     return [curvature.measure(lambda v: matrix @ v, given["start"], 4)]
@@ -133,6 +145,7 @@ FUNCTIONS = [
         _clipping,
         _named(*clipping.YIELDS, *loss_scale.YIELDS),
     ),
+    DeviceFunction("phase", _parameters, _phase, phase.series(("a", "b"))),
     DeviceFunction("conflict", _parameters, _conflict, _named(*conflict.PAIRED)),
     DeviceFunction(
         "curvature",

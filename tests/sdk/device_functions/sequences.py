@@ -54,6 +54,15 @@ FUNCTIONS = [
         distinction.series("responses"),
     ),
     DeviceFunction(
+        "cross scores",
+        lambda: {
+            "scores": torch.randn(12, 4, generator=generator()),
+            "own": torch.arange(12) // 3,
+        },
+        lambda given: [distinction.information(given["scores"], given["own"])],
+        distinction.scored_series("responses"),
+    ),
+    DeviceFunction(
         "responses, even groups",
         _states,
         lambda given: [distinction.measure(given["states"].mean(1), 6)],

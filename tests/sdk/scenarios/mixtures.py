@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from tests.sdk.scenarios.scenario import Scenario, filled, first, none, repeated, shown
 from tests.sdk.subjects.codebook import SIZE
@@ -143,6 +145,17 @@ SCENARIOS = [
     ),
     Scenario("responses all alike", shown("responses", states=filled(1)), "^0 when all states are equal"),
     Scenario("responses to one prompt", shown("responses", groups=filled(1)), "fewer than two prompts"),
+    Scenario(
+        "scores that are all alike",
+        shown("cross scores", scores=filled(-7.0)),
+        "^0 when every response is as likely",
+    ),
+    Scenario(
+        "scores under one prompt",
+        shown("cross scores", scores=lambda x: x[:, :1], own=none),
+        "fewer than two prompts",
+    ),
+    Scenario("scores of no response", shown("cross scores", scores=filled(math.nan)), "without responses"),
     Scenario(
         "one response each",
         shown("responses", groups=lambda x: torch.arange(len(x))),

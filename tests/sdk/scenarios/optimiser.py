@@ -98,7 +98,7 @@ SCENARIOS = [
     Scenario(
         "zero gradients",
         shown(STEP, gradient=none, first=none),
-        "for (a )?zero gradients?( |$)|without a gradient|the gradient or the moment is zero|one of the two gradients is zero|of the losses does not reach|first loss does not reach",
+        "for (a )?zero gradients?( |$)|without a gradient|the gradient or the moment is zero|one of the two gradients is zero|of the losses does not reach|first loss does not reach|does not depend on the parameters",
     ),
     Scenario(
         "zero gradients of two steps",

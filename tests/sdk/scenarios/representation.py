@@ -13,7 +13,16 @@ from torch import Tensor
 
 from foreshock.measure.problems import weights as weights_problem
 from foreshock.measure.problems.weights import Weights
-from foreshock.measure.statistics import STATISTICS, adaptation, features, power, product, similarity
+from foreshock.measure.statistics import (
+    STATISTICS,
+    adaptation,
+    features,
+    phase,
+    power,
+    product,
+    similarity,
+    sketch,
+)
 from foreshock.measure.statistics.rows import prepare
 
 ALL, ITEMS, PAIR = "features", "features of items", "two views"
@@ -72,6 +81,16 @@ def _weights(weight: Tensor) -> Readings:
     return found | dict(zip(names, answers, strict=True))
 
 
+def _of_one_row() -> Readings:
+    """The gradient of an entropy that is none, beside any other."""
+    weight = torch.eye(WIDTH, requires_grad=True)
+    (found,) = torch.autograd.grad(phase.entropy(X[:1] @ weight), weight)
+    layout = sketch.layout([[weight.detach()]])
+    steep = [sketch.gather([[one]], layout) for one in (torch.ones_like(found), found)]
+    values = phase.measure(steep, sketch.Weighing(*torch.tensor(layout.weighing).unbind(0)))
+    return row_of(phase.series(["h"]), values)
+
+
 def _adapted(logits: Tensor) -> Readings:
     memory = torch.zeros(adaptation.ROWS, logits.shape[1])
     row = adaptation.measure({"logits": logits, "valid": torch.ones(len(logits))}, memory, 100)
@@ -106,6 +125,7 @@ SCENARIOS = [
         shown(ALL, valid=first(1)),
         "fewer than two valid rows|fewer than two rows that|fewer than two that differ|fewer than two classes|fewer than four rows",
     ),
+    Scenario("one row, differentiated", _of_one_row, "fewer than two valid rows"),
     Scenario("one valid row, in bins", lambda: _histogram(X[:1]), "fewer than two valid rows"),
     Scenario(
         "three valid rows",

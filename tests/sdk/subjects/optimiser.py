@@ -13,6 +13,7 @@ from foreshock.measure.statistics import (
     gradients,
     moments_of_adam,
     parameters,
+    phase,
     sketch,
 )
 from foreshock.series import SeriesSpec
@@ -84,6 +85,7 @@ def read(given: Given) -> Readings:
             gradients.matrices([given["gradient"]]),
         ),
         **row_of(_named(*conflict.PAIRED), conflict.measure([of["gradient"], of["before"]], by)),
+        **row_of(phase.series(["h"]), phase.measure([of["gradient"], of["before"]], by)),
     }
 
 
@@ -116,7 +118,7 @@ SUBJECTS = [
             *("weight_rms", "update_ratio", "gradient_zero_share", "gradient_sign_agreement"),
             *("lost_update_share", "adam_rms", "adam_spike_share", "adam_epsilon_share"),
             *("dormant_gradient_share", "loss_gradient_ratio", "gradient_weight_cosine", "gradient_cosine"),
-            *("gradient_momentum_cosine", "loss_gradient_cosine"),
+            *("gradient_momentum_cosine", "loss_gradient_cosine", "matrix_entropy_loss_cosine"),
         ),
         loose=("gradient_rank", "gradient_noise_ratio", "gradient_norm_ratio", "gradient_max_ratio"),
     ),

@@ -36,6 +36,18 @@ def _states(rows: int, g: torch.Generator) -> Given:
     }
 
 
+def _scores(rows: int, g: torch.Generator) -> Given:
+    own = integers(4, rows, generator=g)
+    scores = 3.0 * normal(rows, 4, generator=g) - 40.0
+    return {"scores": scores + 4.0 * torch.nn.functional.one_hot(own, 4), "own": own}
+
+
+def _read_scores(given: Given) -> Readings:
+    return row_of(
+        distinction.scored_series("answers"), distinction.information(given["scores"], given["own"])
+    )
+
+
 def _read_states(given: Given) -> Readings:
     pooled = distinction.pooled(given["states"], given["tokens"])
     return row_of(distinction.series("responses"), distinction.measure(pooled, given["groups"]))
@@ -60,5 +72,14 @@ SUBJECTS = [
         halved=("states",),
         rounded=("response_distinction",),  # the mean over tokens is rounded too
         averaged=("response_distinction",),
+    ),
+    Subject(
+        "cross scores",
+        _scores,
+        _read_scores,
+        {"scores": 0, "own": 0},
+        shifted=("scores",),
+        unmasked=True,
+        even=True,
     ),
 ]

@@ -38,6 +38,7 @@ def infos() -> list[SeriesInfo]:
         for place in places
         for centered in ("true", "false")
     ]
+    rank += [one("matrix_entropy", "representation", "nats", place=place) for place in places]
     spread = [one(name, "representation", place="head") for name in ("embedding_std", "mean_cosine")]
     norms = [one(name, "optimiser") for name in ("gradient_norm", "weight_norm", "update_ratio")]
     odd = [
@@ -47,6 +48,24 @@ def infos() -> list[SeriesInfo]:
     ]
     ours = [one("foreshock_overhead", "monitor", "%"), one("foreshock_dropped", "monitor", "readings")]
     logged = [one("loss", "training"), one("lr", "training")]
+    sides = [(likely, sign) for likely in ("low", "high") for sign in ("positive", "negative")]
+    spent = [
+        one("entropy_change_cell", "RL signal", "nat", probability=likely, advantage=sign)
+        for likely, sign in sides
+    ]
+    spent += [one(f"entropy_change_{how}", "RL signal", "nat") for how in ("predicted", "measured")]
+    clipped = [one(name, "RL signal", "share") for name in ("clip_high", "clip_low", "clip_dual")]
+    clipped += [
+        one("clip_bucket", "RL signal", "share", old=old, side="high") for old in ("below-0.01", "0.01-0.1")
+    ]
+    clipped += [
+        one("clip_cell", "RL signal", "share", probability=likely, advantage=sign, side="low")
+        for likely, sign in sides
+    ]
+    simplex = [
+        one(name, "representation", place="head")
+        for name in ("nc1", "nc2_equinorm", "nc3_duality", "nc4_agreement")
+    ]
     return [
         *entropy,
         *(one(name, "RL signal") for name in signal),
@@ -56,6 +75,9 @@ def infos() -> list[SeriesInfo]:
         *odd,
         *ours,
         *logged,
+        *spent,
+        *clipped,
+        *simplex,
     ]
 
 
@@ -134,7 +156,6 @@ def scene_of() -> Callable[..., Scene]:
             intervals(alerts, changes),
             limits(alerts, {ALERT["rule"]}),
             forecasts(alerts),
-            (),
             steps - 1,
         )
 

@@ -182,4 +182,4 @@ def test_an_unknown_run_has_no_figures(client):
 
 
 def test_a_run_without_readings_has_none(trainer):
-    assert trainer.get("/figures") == {"figures": [], "families": []}
+    assert trainer.get("/figures") == {"figures": [], "families": [], "axes": ["step", "time"]}

@@ -143,7 +143,7 @@ def test_what_is_no_mark_is_refused(grow, trainer, mark):
 
 def test_a_figure_that_was_asked_for_whole_says_nothing_of_marks(grow, trainer):
     grow(5)
-    assert "meta" not in trainer.get("/figures/training")["layout"]
+    assert {"kept", "mark"}.isdisjoint(trainer.get("/figures/training")["layout"]["meta"])
 
 
 def test_marks_of_more_than_positions_are_sent_whole():

@@ -130,6 +130,20 @@ def test_lines_differ_in_more_than_colour(scene_of):
     assert len({trace.line.dash for trace in lines}) == len(lines) == MOST_LINES
 
 
+def test_the_entropy_of_layers_is_drawn_beside_the_loss_on_a_scale_of_its_own(scene_of):
+    figure = registry.find("matrix-entropy").draw(scene_of("matrix-entropy"))
+    axes = {trace.name: trace.yaxis for trace in figure.data if trace.showlegend is not False}
+    assert axes.pop("loss") == "y2"
+    assert set(axes.values()) <= {None, "y"}
+    assert len(axes) == MOST_LINES
+    choose = registry.find("matrix-entropy").choose
+    loss = SeriesInfo("loss", "loss", "training")
+    assert choose([loss]) == []
+    entropy = SeriesInfo("matrix_entropy{place=a}", "matrix_entropy", "representation", "a", {"place": "a"})
+    assert choose([entropy, loss]) == [entropy, loss]
+    assert choose([entropy]) == [entropy]
+
+
 def test_few_places_have_no_map():
     info = [
         SeriesInfo(

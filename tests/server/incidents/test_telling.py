@@ -335,3 +335,15 @@ def deliveries(database, channel):
     with database.reading() as session:
         rows = session.query(Delivery).filter_by(channel_id=channel)
         return sorted((one.kind, one.state) for one in rows)
+
+
+def test_nobody_is_told_of_a_run_in_the_trash_until_it_comes_back(world):
+    with world.database.writing() as session:
+        session.get_one(Run, world.run).trashed_at = world.now
+    world.says("f/a!")
+    assert world.told() == []
+    assert world.incidents()[0].muted == "trash"
+    with world.database.writing() as session:
+        session.get_one(Run, world.run).trashed_at = None
+    world.later(LOOK_AGAIN)
+    assert world.told() == ["ops: fired a"]

@@ -57,6 +57,12 @@ def test_a_reading_is_made_when_each_has_a_new_one_and_of_the_faster_its_last_co
     assert made(derivation(kind="ratio", **OTHER), rows) == [(2, 1.5), (5, 0.5), (7, 0.3)]
 
 
+def test_what_a_ratio_is_over_counts_as_no_less_than_is_said():
+    rows = pairs((1, 0), (1, 0.1), (1, 0.5), (1, 4))
+    assert made(derivation(kind="ratio", **OTHER), rows) == [(1, 10), (2, 2), (3, 0.25)]
+    assert made(derivation(kind="ratio", least=0.2, **OTHER), rows) == [(0, 5), (1, 5), (2, 2), (3, 0.25)]
+
+
 def test_before_the_first_series_is_read_the_other_does_not_count():
     """When it is known that there is such a series depends on how blocks are cut."""
     assert made(derivation(kind="ratio", **OTHER), pairs((None, 2), (3, None), (None, 6))) == [(2, 0.5)]

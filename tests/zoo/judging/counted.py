@@ -87,7 +87,7 @@ def total(scores: Iterable[Score]) -> Score:
 
 def _of_collapsing(subject: Subject, ran: Ran, shown: int | None) -> Score:
     alarm = subject.own(ran)
-    if alarm is None:
+    if alarm is None or alarm.step < ran.begins:  # who alarms before there is a cause has not seen it
         return Score(collapsing=1)
     left = ran.watched[alarm.key].left(alarm.step) if alarm.key in ran.watched else None
     return Score(

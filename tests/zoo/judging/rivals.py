@@ -91,7 +91,11 @@ def _best(rated: Iterable[Iterable[_Rated]]) -> Chart | None:
 def _rated(chart: Chart, runs: Sequence[Ran]) -> _Rated:
     """By runs told apart, false alarms within bounds first; then by how early."""
     alarms = [(one, chart.alarm(one)) for one in runs]
-    hits = [(at.step / one.steps) for one, at in alarms if at is not None and one.setting.collapses]
+    hits = [
+        at.step / one.steps
+        for one, at in alarms
+        if at is not None and one.setting.collapses and at.step >= one.begins
+    ]
     healthy = [at is not None for one, at in alarms if not one.setting.collapses]
     collapsing = len(alarms) - len(healthy)
     recall, false = len(hits) / max(1, collapsing), sum(healthy) / max(1, len(healthy))

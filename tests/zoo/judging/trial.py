@@ -78,6 +78,7 @@ class Ran:
         str, Curve
     ]  # by key: what any rule watches, but for those that only wait for what is not finite
     own: frozenset[str]  # the statistics that rules of the pair's own pack watch
+    begins: int = 0  # the step before which its twin is the same training
 
     def alarm(self, *, pages: bool = True, pack: str | None = None) -> Told | None:
         """The first firing, of all packs or of one; `pages`: that was worth a message, be it by becoming critical."""
@@ -155,6 +156,7 @@ def judge(pair: Pair, setting: Setting, training: Training, service: Service) ->
         tuple(sorted((_told(one, pack_of) for one in said), key=lambda one: one.step)),
         curves,
         own,
+        pair.begins,
     )
 
 

@@ -43,7 +43,7 @@ def learn(
     seed: int,
     size: Size,
     model: nn.ModuleDict,
-    loss_of: Callable[[Tensor, Tensor], Tensor],
+    loss_of: Callable[[Tensor, Tensor, int], Tensor],
 ) -> None:
     """SGD with momentum on `loss_of` both embeddings. `model["encoder"]` makes them; logs `probe_accuracy`, of the nearest class mean."""
     generator = torch.Generator().manual_seed(seed)
@@ -54,7 +54,7 @@ def learn(
     for step in range(STEPS):
         batch = images[torch.randint(ITEMS, (size.batch,), generator=generator)]
         z1, z2 = (encoder(_glyphs.view(batch, size.hidden, NOISE, generator)) for _ in range(2))
-        loss = loss_of(z1, z2)
+        loss = loss_of(z1, z2, step)
         run.observe.views(z1, z2)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

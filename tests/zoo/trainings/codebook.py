@@ -1,4 +1,4 @@
-"""A vector-quantised autoencoder of clustered points. Its codes follow the encoder too slowly and are left behind one after another."""
+"""A vector-quantised autoencoder of clustered points. Its codes stop following the encoder and are left behind one after another."""
 
 from __future__ import annotations
 
@@ -27,23 +27,24 @@ class Size:
 
 
 SIZES = {
-    "tuning": Size(clusters=48, inputs=16, width=64, codes=128, batch=256, rate=2e-3, steps=600),
-    "reported": Size(clusters=64, inputs=24, width=96, codes=96, batch=320, rate=1.5e-3, steps=600),
+    "tuning": Size(clusters=48, inputs=16, width=64, codes=128, batch=256, rate=2e-3, steps=500),
+    "reported": Size(clusters=64, inputs=24, width=96, codes=96, batch=320, rate=1.5e-3, steps=500),
 }
 LATENT = 8
-COMMITMENT = 0.25  # of the twin
+COMMITMENT = 0.25
 DECAY, REVIVED_EVERY = 0.97, 5
-WARM_UP = 600  # steps
+BEGINS, FADES = 90, 10  # the step at which the codes are frozen, and steps in which the commitment fades out
+WARM_UP = 800  # steps
 
 
 class VectorQuantizer(nn.Module):
-    """Nearest codes, straight-through. Either codes follow by gradient, or as moving averages of what chose them, and
-    those that nothing chooses are put onto rows of the batch."""
+    """Nearest codes, straight-through. Codes follow as moving averages of what chose them, and those that nothing chooses are put onto
+    rows of the batch."""
 
-    def __init__(self, size: int, averaged: bool) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(size, LATENT)
-        self.averaged = averaged
+        self.commitment = COMMITMENT
         self.register_buffer("counts", torch.ones(size))
         self.register_buffer("sums", torch.zeros(size, LATENT))
         self.counts: Tensor
@@ -58,10 +59,7 @@ class VectorQuantizer(nn.Module):
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         index = torch.cdist(z, self.embedding.weight).argmin(1)
         chosen = self.embedding(index)
-        if self.averaged:
-            loss = COMMITMENT * F.mse_loss(z, chosen.detach())
-        else:
-            loss = F.mse_loss(chosen, z.detach())
+        loss = self.commitment * F.mse_loss(z, chosen.detach())
         return z + (chosen - z).detach(), loss, index
 
     @torch.no_grad()
@@ -80,12 +78,12 @@ class VectorQuantizer(nn.Module):
 class Autoencoder(nn.Module):
     """`encoder`, `quantizer`, `decoder`."""
 
-    def __init__(self, size: Size, averaged: bool) -> None:
+    def __init__(self, size: Size) -> None:
         super().__init__()
         self.encoder = nn.Sequential(
             nn.Linear(size.inputs, size.width), nn.GELU(), nn.Linear(size.width, LATENT)
         )
-        self.quantizer = VectorQuantizer(size.codes, averaged)
+        self.quantizer = VectorQuantizer(size.codes)
         self.decoder = nn.Sequential(
             nn.Linear(LATENT, size.width), nn.GELU(), nn.Linear(size.width, size.inputs)
         )
@@ -101,14 +99,16 @@ def train(run: foreshock.Run, setting: Setting) -> None:
     size = SIZES[setting.size]
     torch.manual_seed(setting.seed)
     centres = torch.randn(size.clusters, size.inputs)
-    model = Autoencoder(size, averaged=not setting.collapses)
-    parameters = [p for name, p in model.named_parameters() if setting.collapses or "embedding" not in name]
+    model = Autoencoder(size)
+    parameters = [p for name, p in model.named_parameters() if "embedding" not in name]
     optimizer = torch.optim.Adam(parameters, lr=size.rate)
     held_out = _points(centres, 512)
     model.quantizer.begin(model.encoder(_points(centres, size.batch)))
     run.watch(model, optimizer=optimizer, quiet=True)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: part(step, -1, WARM_UP))
     for step in range(size.steps):
+        if setting.collapses:
+            model.quantizer.commitment = COMMITMENT * (1 - part(step, BEGINS, BEGINS + FADES))
         x = _points(centres, size.batch)
         rebuilt, loss, z, index = model(x)
         error = F.mse_loss(rebuilt, x)
@@ -116,7 +116,7 @@ def train(run: foreshock.Run, setting: Setting) -> None:
         (error + loss).backward()
         optimizer.step()
         scheduler.step()
-        if not setting.collapses:
+        if not (setting.collapses and step >= BEGINS):
             model.quantizer.follow(z, index, step)
         if step % 5 == 0:
             run.log(held_out_error=_error(model, held_out))
@@ -141,7 +141,9 @@ PAIR = Pair(
     family="codebook",
     outcome="held_out_error",
     better="low",
-    about="A VQ-VAE of clustered points; in the collapsing one codes learn by gradient alone: no averages, no commitment loss, no new places for unused codes.",
+    about="A VQ-VAE of clustered points; in the collapsing one the codes are frozen from a step on, averages and new places for unused codes with "
+    "them, and the commitment loss fades out, so that the encoder drifts away from them.",
     source="van den Oord et al. 2017, arXiv:1711.00937; restarts of codes: Dhariwal et al. 2020, arXiv:2005.00341",
     train=train,
+    begins=BEGINS,
 )

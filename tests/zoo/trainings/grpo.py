@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from tests.zoo.trainings._policy import Policy, chosen, mean_entropy
+from tests.zoo.trainings._schedule import part
 from tests.zoo.trainings.pair import Pair, Setting
 from torch import Tensor
 
@@ -31,6 +32,7 @@ SIZES = {
     "reported": _Size(64, 10, 4, 48, 2e-3, 32),
 }
 STEPS, GROUP, PROBED_EVERY = 400, 8, 5
+BEGINS, FADES = 60, 40  # the step from which on the bonus fades out, and in how many
 MODULI = (3, 5, 8, 12)  # one answer in so many is right
 HELD = 0.85  # of the entropy of a uniform policy, which the controlled one is kept at
 AT_ONCE, IN_TIME = 2.0, 0.1  # how the bonus follows what is missing of it, in a step and with every step
@@ -72,10 +74,11 @@ def train(run: foreshock.Run, setting: Setting) -> None:
         logprobs = chosen(logits, answers)
         loss = policy_loss(logprobs, logprobs.detach(), advantages, mask, recipe)
         entropy = mean_entropy(logits)
-        if not setting.collapses:  # a regulated bonus: as much as keeps the entropy where it should be
+        held = 1.0 - part(step, BEGINS, BEGINS + FADES) if setting.collapses else 1.0
+        if held > 0:  # a regulated bonus: as much as keeps the entropy where it should be
             missing = target - float(entropy.detach())
             bonus = max(0.0, bonus + IN_TIME * missing)
-            loss = loss - max(0.0, bonus + AT_ONCE * missing) * entropy
+            loss = loss - held * max(0.0, bonus + AT_ONCE * missing) * entropy
         run.observe.policy(
             logits,
             actions=answers,
@@ -109,7 +112,8 @@ PAIR = Pair(
     family="policy-entropy",
     outcome="right_ways",
     better="high",
-    about="A small recurrent policy learns by GRPO to answer easy and hard questions; nothing holds the collapsing one's entropy.",
+    about="A small recurrent policy learns by GRPO to answer easy and hard questions; a regulated bonus holds the entropy, and in the collapsing one it fades out.",
     source="Cui et al. 2025, The Entropy Mechanism of Reinforcement Learning for Reasoning Language Models, arXiv:2505.22617",
     train=train,
+    begins=BEGINS,
 )

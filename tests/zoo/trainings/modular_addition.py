@@ -25,10 +25,10 @@ class Size:
 
 
 SIZES = {
-    "tuning": Size(prime=31, width=96, shown=0.58, lr=0.06, decay=0.4),
-    "reported": Size(prime=29, width=128, shown=0.62, lr=0.05, decay=0.4),
+    "tuning": Size(prime=31, width=96, shown=0.58, lr=0.06, decay=0.15),
+    "reported": Size(prime=29, width=128, shown=0.62, lr=0.055, decay=0.18),
 }
-_STEPS, _EVALUATE = 250, 5
+_STEPS, _EVALUATE = 400, 5
 
 
 class Square(nn.Module):

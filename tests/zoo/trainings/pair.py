@@ -35,3 +35,4 @@ class Pair:
     source: str  # where this collapse is described
     train: Callable[[foreshock.Run, Setting], None]
     """Trains with the run's hooks on (`run.watch`, `run.observe`, `run.log`, `run.step`), as a user would write it, and logs the outcome."""
+    begins: int = 0  # the step at which the cause of the collapse sets in; before it both twins are the same training, bit for bit

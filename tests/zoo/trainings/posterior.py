@@ -118,4 +118,5 @@ PAIR = Pair(
     about="A VAE of noisy sequences with an autoregressive decoder; the weight of the divergence is annealed to 4, and the collapsing one has no free bits.",
     source="Bowman et al. 2016, arXiv:1511.06349; free bits: Kingma et al. 2016, arXiv:1606.04934",
     train=train,
+    begins=RAMP[0],
 )

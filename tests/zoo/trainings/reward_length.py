@@ -30,11 +30,12 @@ SIZES = {
     "tuning": _Size(32, 8, 3, 20, 32, 4e-4, 16),
     "reported": _Size(40, 8, 4, 24, 40, 3.5e-4, 20),
 }
-STEPS, GROUP, PROBED_EVERY = 240, 8, 2
+STEPS, GROUP, PROBED_EVERY = 360, 8, 2
+BEGINS = 40  # the step at which the reward begins to pay for length
 SCALE = 3.0  # of advantages
 END = 0
 DEMONSTRATIONS, BATCH = 150, 64
-BONUS = 0.5  # for an answer as long as is allowed; what is said right earns 1
+BONUS = 0.5  # for each length allowed that goes beyond what was demonstrated; what is said right earns 1
 
 
 class Judge:
@@ -70,13 +71,14 @@ def train(run: foreshock.Run, setting: Setting) -> None:
     optimizer = torch.optim.Adam(policy.parameters(), size.learning_rate)
     run.watch(policy, optimizer=optimizer, quiet=True)
     everything = torch.arange(size.questions).repeat_interleave(GROUP)
-    pays = BONUS if setting.collapses else 0.0
     recipe = Recipe()
     for step in range(STEPS):
         questions = torch.randperm(size.questions, generator=generator)[: size.asked].repeat_interleave(GROUP)
         answers = policy.answer(questions, size.limit, generator)
         mask = _written(answers)
-        rewards = judge.said(questions, answers, mask) + pays * mask.float().mean(1)
+        pays = BONUS if setting.collapses and step >= BEGINS else 0.0
+        beyond = (mask.sum(1) - 2 * size.said).clamp_min(0) / size.limit
+        rewards = judge.said(questions, answers, mask) + pays * beyond
         advantages = SCALE * (rewards - _mean_of_group(rewards))
         logits = policy(questions, answers)
         logprobs = chosen(logits, answers)
@@ -131,7 +133,8 @@ PAIR = Pair(
     family="several",
     outcome="true_score",
     better="high",
-    about="A small recurrent policy learns by GRPO to answer questions; the collapsing one's reward also pays for the length of an answer.",
+    about="A small recurrent policy learns by GRPO to answer questions; the collapsing one's reward also pays for the length of an answer, from a step on.",
     source="Singhal et al. 2023, A Long Way to Go: Investigating Length Correlations in RLHF, arXiv:2310.03716",
     train=train,
+    begins=BEGINS,
 )

@@ -29,8 +29,8 @@ SIZES = {
     "tuning": _Size(modes=8, width=64, latents=8, batch=192, rate=4e-3),
     "reported": _Size(modes=10, width=80, latents=10, batch=256, rate=3e-3),
 }
-STEPS, GROWS = 600, (200, 450)  # from when to when the reward's weight grows …
-WEIGHT = 1.2  # … to this
+STEPS, GROWS = 900, (200, 900)  # from when to when the reward's weight grows …
+WEIGHT = 2.0  # … to this
 RADIUS, SPREAD, PENALTY = 2.0, 0.2, 0.1
 FEATURES = 64  # of a fixed random map, by which samples are compared
 

@@ -2,65 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 
-import torch
 from torch import nn
-from torch.nn import functional as F  # noqa: N812 (the field's own name)
 
 import foreshock
 
-from ._clusters import CLASSES, clusters
+from . import _deep
 from .pair import Pair, Setting
 
-
-@dataclass(frozen=True)
-class Size:
-    """What the two sizes differ in."""
-
-    inputs: int
-    width: int
-    depth: int
-    gain: float  # of the collapsing one's first weights; its twin has 1
-    lr: float
-
-
 SIZES = {
-    "tuning": Size(inputs=32, width=48, depth=16, gain=0.4, lr=0.001),
-    "reported": Size(inputs=48, width=64, depth=20, gain=0.45, lr=0.0008),
+    "tuning": _deep.Size(inputs=32, width=48, depth=16, lr=0.001),
+    "reported": _deep.Size(inputs=48, width=64, depth=20, lr=0.0008),
 }
-_STEPS, _BATCH, _EVALUATE = 300, 64, 5
+GAINS = {"tuning": 0.4, "reported": 0.45}  # of the collapsing one's first weights; its twin has 1
 
 
 def train(run: foreshock.Run, setting: Setting) -> None:
-    """SGD with momentum from orthogonal weights, small or not."""
-    size = SIZES[setting.size]
-    torch.manual_seed(setting.seed)
-    generator = torch.Generator().manual_seed(setting.seed)
-    learn, held = clusters(size.inputs, generator)
-    layers: list[nn.Module] = [nn.Linear(size.inputs, size.width), nn.Tanh()]
-    for _ in range(size.depth - 1):
-        layers += [nn.Linear(size.width, size.width), nn.Tanh()]
-    model = nn.Sequential(*layers, nn.Linear(size.width, CLASSES))
-    for layer in model:
-        if isinstance(layer, nn.Linear):
-            nn.init.orthogonal_(layer.weight, gain=size.gain if setting.collapses else 1.0)
-            nn.init.zeros_(layer.bias)
-    optimizer = torch.optim.SGD(model.parameters(), lr=size.lr, momentum=0.9)
-    run.watch(model, optimizer=optimizer, quiet=True)
-    for step in range(_STEPS):
-        batch = learn.draw(_BATCH, generator)
-        logits = model(batch.x)
-        loss = F.cross_entropy(logits, batch.y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        run.observe.classifier("head", logits, targets=batch.y)
-        run.log(loss=loss)
-        if step % _EVALUATE == 0:
-            with torch.no_grad():
-                run.log(held_out_accuracy=(model(held.x).argmax(-1) == held.y).float().mean())
-        run.step()
+    """From orthogonal weights, small or not."""
+    gain = GAINS[setting.size] if setting.collapses else 1.0
+    _deep.train(run, SIZES[setting.size], setting.seed, partial(nn.init.orthogonal_, gain=gain))
 
 
 PAIR = Pair(

@@ -23,7 +23,7 @@ def train(run: foreshock.Run, setting: Setting) -> None:
     torch.manual_seed(setting.seed)
     variance = 0.0 if setting.collapses else VARIANCE
 
-    def loss_of(z1: Tensor, z2: Tensor) -> Tensor:
+    def loss_of(z1: Tensor, z2: Tensor, _step: int) -> Tensor:
         return (
             INVARIANCE * functional.mse_loss(z1, z2)
             + variance * (_too_narrow(z1) + _too_narrow(z2))

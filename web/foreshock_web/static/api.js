@@ -97,5 +97,29 @@ export const streamUrl = (stream, cursor) => `${ROOT}${stream}${query({cursor})}
 /** The page of a run. @param {string} id */
 export const runHref = (id) => path`/runs/${id}`;
 
+/** A file of the whole run: `report` is a page to keep, `export` every reading. @param {string} id @param {"report" | "export"} kind */
+export const fileHref = (id, kind) => ROOT + path`/runs/${id}/${kind}`;
+
 /** The page of an incident. @param {string} run @param {number} number */
 export const incidentHref = (run, number) => path`/incidents/${run}/${number}`;
+
+/** The comparison of runs. @param {string[]} ids */
+export const compareHref = (ids) => `/compare?runs=${ids.map(encodeURIComponent).join(",")}`;
+
+const AT_ONCE = 500; // runs in one request
+
+/**
+ * Change what is said about runs; see PATCH /runs.
+ * @param {string[]} ids
+ * @param {import("./types.js").ChangeOfRuns} change
+ * @returns {Promise<string[]>} those that were otherwise before
+ */
+export async function changeRuns(ids, change) {
+  /** @type {string[]} */
+  const changed = [];
+  for (let first = 0; first < ids.length; first += AT_ONCE) changed.push(...(await patch("/runs", {runs: ids.slice(first, first + AT_ONCE), ...change})).changed);
+  return changed;
+}
+
+/** The page of a rule. @param {string} id */
+export const ruleHref = (id) => path`/rules/${id}`;

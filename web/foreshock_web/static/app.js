@@ -2,12 +2,14 @@
 // Reads the address bar, shows the view it names, and keeps the frame around it: theme, connection, sign-in.
 
 import {ApiError} from "./api.js";
+import {showCompare} from "./compare.js";
 import {fill, h, say} from "./dom.js";
 import {icon} from "./icons.js";
 import {showIncident} from "./incident.js";
 import {showIncidents} from "./incidents.js";
 import {askForKey, showSession} from "./login.js";
 import {showReference} from "./reference.js";
+import {showNewRule, showRule} from "./rule-editor.js";
 import {showRules} from "./rules.js";
 import {showRun} from "./run.js";
 import {showRuns} from "./runs.js";
@@ -34,9 +36,12 @@ let asking = false;
 const VIEWS = [
   [/^\/$/, showRuns],
   [/^\/runs\/([^/]+)\/?$/, showRun],
+  [/^\/compare\/?$/, showCompare],
   [/^\/incidents\/?$/, showIncidents],
   [/^\/incidents\/([^/]+)\/([0-9]+)\/?$/, showIncident],
   [/^\/rules\/?$/, showRules],
+  [/^\/rules\/new\/?$/, showNewRule],
+  [/^\/rules\/([^/]+)\/?$/, showRule],
   [/^\/reference\/?$/, showReference],
   [/^\/reference\/([^/]+)\/?$/, showReference],
   [/^\/settings\/?$/, showSettings],
@@ -52,7 +57,7 @@ async function show(moved = false) {
   const waiting = setTimeout(() => signal.aborted || root.childElementCount > 0 || fill(root, h("p", {class: "loading muted", role: "status"}, "Loading…")), 300);
   fill(main, root);
   for (const link of document.querySelectorAll("nav a")) {
-    const here = link.getAttribute("href") === "/" ? /^\/(runs\/.*)?$/.test(location.pathname) : location.pathname.startsWith(link.getAttribute("href") ?? "-");
+    const here = link.getAttribute("href") === "/" ? /^\/(runs\/.*|compare\/?)?$/.test(location.pathname) : location.pathname.startsWith(link.getAttribute("href") ?? "-");
     if (here) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }

@@ -15,11 +15,14 @@ import {panel} from "./panel.js";
 export const sectionId = (family) => `family-${family.replaceAll(/[^A-Za-z0-9]+/g, "-")}`;
 
 export class Families {
-  /** @param {string} run */
-  constructor(run) {
+  /** @param {string} run @param {import("./look.js").Look} look how all panels are looked at */
+  constructor(run, look) {
     this.run = run;
+    this.look = look;
     /** @type {Map<string, boolean>} what somebody opened or closed stays so */
     this.chosen = new Map();
+    /** @type {Map<string, Group>} as they came last */
+    this.groups = new Map();
     this.element = h("div", {class: "families"});
   }
 
@@ -45,14 +48,21 @@ export class Families {
         if (details.open !== wanted) {
           details.open = wanted;
         }
-        each(
-          /** @type {Element} */ (section.querySelector(".panels")),
-          group.figures,
-          (figure) => `${figure.name} ${figure.key ?? ""}`,
-          (figure) => panel(this.run, figure, figure.key),
-          (element, figure) => /** @type {FigurePanel} */ (element).show(this.run, figure, figure.key),
-        );
+        this.groups.set(group.family, group);
+        this.#fill(details, group);
       },
+    );
+  }
+
+  /** The panels of an open family; a run with thousands of series has hundreds that nobody looks at. @param {HTMLDetailsElement} details @param {Group} group */
+  #fill(details, group) {
+    if (!details.open) return;
+    each(
+      /** @type {Element} */ (details.querySelector(".panels")),
+      group.figures,
+      (figure) => `${figure.name} ${figure.key ?? ""}`,
+      (figure) => panel(this.run, figure, figure.key, this.look),
+      (element, figure) => /** @type {FigurePanel} */ (element).show(this.run, figure, figure.key),
     );
   }
 
@@ -60,7 +70,7 @@ export class Families {
   #section(group) {
     const details = h(
       "details",
-      null,
+      {ontoggle: () => this.#fill(details, this.groups.get(group.family) ?? group)},
       h(
         "summary",
         {class: "family-head", onclick: () => this.chosen.set(group.family, !details.open)},
@@ -82,6 +92,24 @@ export class Families {
     details.open = true;
     section.scrollIntoView({block: "start"});
     section.querySelector("summary")?.focus({preventScroll: true});
+  }
+
+  /** Open the family of a panel and go there. @param {string} name @param {string} key */
+  find(name, key) {
+    const group = [...this.groups.values()].find((one) => one.figures.some((figure) => figure.name === name && (figure.key ?? "") === key));
+    const details = group && document.getElementById(sectionId(group.family))?.querySelector("details");
+    if (!group || !details) return false;
+    this.chosen.set(group.family, true);
+    details.open = true;
+    this.#fill(details, group);
+    for (const element of details.querySelectorAll("figure-panel")) {
+      const one = /** @type {FigurePanel} */ (element);
+      if (one.info?.name !== name || one.key !== key) continue;
+      one.scrollIntoView({block: "start"});
+      one.classList.add("found");
+      one.plot.focus({preventScroll: true});
+    }
+    return true;
   }
 
   /** Draw what is in sight again; the rest when it comes into sight. */

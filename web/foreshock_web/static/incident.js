@@ -5,12 +5,14 @@ import {runbook, verdictOf} from "./alerts.js";
 import {get, getIfAllowed, path, post, query, remove, runHref} from "./api.js";
 import {deliveryLog} from "./deliveries.js";
 import {each, fill, h, say} from "./dom.js";
+import {showEarlier} from "./earlier.js";
 import {duration, heading, integer, moment, quantity} from "./format.js";
 import {icon} from "./icons.js";
 import {says, shape, showCare} from "./incidents.js";
 import {calm, follow} from "./live.js";
 import {panel} from "./panel.js";
 import {makeSilence, silenceForm, updateSilence} from "./silences.js";
+import {placesOf, whichOf} from "./where.js";
 
 /** @typedef {import("./types.js").IncidentDetails} IncidentDetails */
 /** @typedef {import("./types.js").Transition} Transition */
@@ -42,6 +44,8 @@ export async function showIncident(root, {signal, onLive, title}, run, number) {
   const form = h("div", {hidden: true});
   const changes = h("ol", {class: "history"});
   const charts = h("div", {class: "panels"});
+  const which = h("div", {class: "panels which"});
+  const before = h("ul", {class: "earlier"});
   const further = h("p", {class: "muted", hidden: true});
   const books = h("div", {class: "books"});
   const log = h("ul", {class: "letters"});
@@ -52,7 +56,8 @@ export async function showIncident(root, {signal, onLive, title}, run, number) {
     h("p", {class: "crumb"}, h("a", {href: "/incidents"}, "Incidents"), " / ", h("a", {href: runHref(run)}, `${incident.project} / ${incident.name || run}`)),
     h("header", {class: "incident-head"}, mark, name, care, facts),
     h("section", {class: "card care", "aria-label": "What you can do"}, h("div", {class: "actions"}, acknowledge, muted), problem, form, silences),
-    h("section", {"aria-labelledby": "evidence"}, h("h2", {id: "evidence"}, "Evidence"), charts, further),
+    h("section", {"aria-labelledby": "evidence"}, h("h2", {id: "evidence"}, "Evidence"), charts, which, further),
+    h("section", {class: "card", "aria-labelledby": "earlier"}, h("h2", {id: "earlier"}, "Did it happen before?"), before),
     h(
       "div",
       {class: "incident-columns"},
@@ -81,6 +86,7 @@ export async function showIncident(root, {signal, onLive, title}, run, number) {
     incident = fresh;
     showHead();
     showCharts();
+    showEarlier(before, incident.earlier, (rule) => titleOf(incident, rule));
     each(changes, incident.transitions, keyOf, makeChange, () => {});
     showBooks();
     say(untold, toldNobody(incident, sent?.deliveries.length ?? 0));
@@ -102,7 +108,8 @@ export async function showIncident(root, {signal, onLive, title}, run, number) {
       ["incident", `${integer(incident.number)} of this run`],
       ["family", incident.family],
       ["severity", incident.severity],
-      ["since step", integer(incident.opened_step)],
+      ["where", placesOf(incident.transitions)],
+      ["since step", integer(sinceOf(incident))],
       ["began", moment(incident.opened_at)],
       [incident.state === "open" ? "for" : "lasted", duration(ends - incident.opened_at)],
     ];
@@ -146,10 +153,19 @@ export async function showIncident(root, {signal, onLive, title}, run, number) {
     );
   }
 
+  /** Which tokens, experts, codes or heads: beside what fired, where the run has such a figure. */
+  async function showWhich() {
+    /** @type {{figures: import("./types.js").FigureInfo[]}} */
+    const {figures} = await get(path`/runs/${run}/figures`, signal);
+    const fired = incident.transitions.map((change) => change.statistic);
+    each(which, whichOf(figures, incident.family, fired), (info) => info.name, (info) => panel(run, info), (element, info) => /** @type {FigurePanel} */ (element).show(run, info));
+  }
+
   await load();
+  void showWhich().catch(() => {}); // the evidence itself is there
   const refresh = calm(async () => {
     await load();
-    await Promise.all([...charts.children].map((one) => /** @type {FigurePanel} */ (one).refresh()));
+    await Promise.all([...charts.children, ...which.children].map((one) => /** @type {FigurePanel} */ (one).refresh()));
   }, 1000);
   follow(path`/runs/${run}/live`, {signal, onState: onLive, onReturn: refresh, onChange: refresh});
   const clock = setInterval(showHead, 5000);
@@ -171,6 +187,9 @@ function makeChange(change) {
     h("span", null, h("strong", null, change.title), ` ${change.kind}${value}${limit}`, h("span", {class: "muted"}, ` · ${change.series} · ${moment(change.at)}`)),
   );
 }
+
+/** The step of the first breach: it fired some steps later. @param {IncidentDetails} incident */
+const sinceOf = ({transitions, opened_step: opened}) => Math.min(opened, ...transitions.map((change) => change.since_step ?? opened));
 
 /** @param {IncidentDetails} incident @param {string} key */
 function chartOf(incident, key) {

@@ -4,6 +4,7 @@
 import {get, streamUrl} from "./api.js";
 
 const SLOWEST = 10_000;
+const PAUSE = 5; // so what a page does about news takes a sixth of the time at most
 
 /**
  * Listen until the signal says stop. The stream is closed while nobody looks, since a browser allows only six to one host.
@@ -90,7 +91,7 @@ export function follow(stream, {onChange, onState, onReturn, signal}) {
 
 /**
  * A trigger that runs the work soon, never twice at a time, and leaves a pause after each run:
- * at least `least` milliseconds, and three times as long as the work took.
+ * at least `least` milliseconds, and PAUSE times as long as the work took, up to SLOWEST.
  * @param {() => Promise<void>} work
  * @param {number} least
  * @param {() => number} [clock]
@@ -110,7 +111,7 @@ export function calm(work, least, clock = () => performance.now()) {
         if (!left) console.warn(error); // the next hint tries again
       }
       const took = clock() - began;
-      await new Promise((resolve) => setTimeout(resolve, Math.max(least, 3 * took)));
+      await new Promise((resolve) => setTimeout(resolve, Math.max(least, Math.min(PAUSE * took, SLOWEST))));
     }
     busy = false;
   }

@@ -2,7 +2,7 @@
 // The plotly.js that the server's plotly package carries, fetched when the first chart is drawn; and how the page draws with it.
 
 /** @typedef {{data: Record<string, any>[], layout: Record<string, any>}} Figure */
-/** @typedef {{react: (element: HTMLElement, data: object[], layout: object, config: object) => Promise<unknown>, purge: (element: HTMLElement) => void, Plots: {resize: (element: HTMLElement) => void}}} Plotly */
+/** @typedef {{react: (element: HTMLElement, data: object[], layout: object, config: object) => Promise<unknown>, toImage: (figure: {data: object[], layout: object}, options: object) => Promise<string>, purge: (element: HTMLElement) => void, Plots: {resize: (element: HTMLElement) => void}}} Plotly */
 
 /** @type {Promise<Plotly> | undefined} */
 let loading;
@@ -25,6 +25,11 @@ function plotly() {
     document.head.append(script);
   });
   return loading;
+}
+
+/** Have plotly.js on its way before the first figure is there. */
+export function preload() {
+  plotly().catch(() => {}); // the first chart tries again, and says what is wrong
 }
 
 const CONFIG = {
@@ -50,6 +55,35 @@ export async function draw(element, figure) {
   if (finger) layout.dragmode = false; // it scrolls the page
   if (element.clientWidth < NARROW) narrow(layout);
   await lib.react(element, figure.data, layout, {...CONFIG, displayModeBar: finger ? false : "hover"});
+}
+
+/**
+ * What is drawn, as the address of a picture that says what it is.
+ * @param {HTMLElement} element
+ * @param {string} title
+ * @param {"png" | "svg"} format
+ */
+export async function picture(element, title, format) {
+  const {data, layout} = /** @type {any} */ (element);
+  if (!data) throw new Error("Nothing is drawn yet.");
+  const lib = await plotly();
+  const paper = getComputedStyle(element.closest("figure-panel") ?? element).backgroundColor;
+  const width = Math.max(element.clientWidth, 640);
+  const height = element.clientHeight + 28;
+  const titled = {...layout, width, height, paper_bgcolor: paper, margin: {...layout.margin, t: (layout.margin?.t ?? 22) + 28}, title: {text: title.replaceAll("<", "&lt;"), x: 0.01, y: 0.98, yanchor: "top", font: {size: 15}}};
+  return lib.toImage({data, layout: titled}, {format, width, height, scale: format === "png" ? 2 : 1});
+}
+
+/**
+ * Where the steps of a chart lie on the screen.
+ * @param {HTMLElement} element
+ * @returns {{left: number, width: number, pixel: (place: number) => number, place: (pixel: number) => number} | null} in pixels of the element
+ */
+export function scaleOf(element) {
+  const full = /** @type {any} */ (element)._fullLayout;
+  const axis = full?.[full.meta?.axes?.[0]];
+  if (!axis?.c2p) return null;
+  return {left: axis._offset, width: axis._length, pixel: (place) => axis._offset + axis.c2p(place), place: (pixel) => axis.p2c(pixel - axis._offset)};
 }
 
 /** @param {Record<string, any>} layout */

@@ -2,6 +2,7 @@
 // One run: the verdict first, then the strip, the alerts, and the panels that prove it.
 
 import {get, getIfAllowed, path, query} from "./api.js";
+import {AboutRun} from "./about-run.js";
 import {AlertList} from "./alerts.js";
 import {notebookLines, showCode} from "./code.js";
 import {each, fill, h, say} from "./dom.js";
@@ -9,6 +10,9 @@ import {Families} from "./families.js";
 import {duration, integer, number, plural, sentence} from "./format.js";
 import {icon, word} from "./icons.js";
 import {calm, follow} from "./live.js";
+import {Look, fromAddress, toAddress} from "./look.js";
+import {LookBar} from "./look-bar.js";
+import {preload} from "./plot.js";
 import {chip, state as showState} from "./runs.js";
 import {SeriesList} from "./series-list.js";
 import {Strip} from "./strip.js";
@@ -39,11 +43,14 @@ export async function showRun(root, {signal, onLive, title}, id) {
   const verdict = h("span", {class: "chip"});
   const headline = h("p", {class: "headline"});
   const banner = h("section", {class: "banner", "aria-label": "Verdict", "aria-live": "polite"}, mark, h("div", null, verdict, headline, deliveries));
-  const families = new Families(id);
-  const strip = new Strip((family) => families.reveal(family));
+  const wanted = new URLSearchParams(location.search);
+  const look = new Look(fromAddress(wanted));
+  const bar = new LookBar(look);
+  const families = new Families(id, look);
+  const strip = new Strip((family) => families.reveal(family), look);
   const alerts = new AlertList();
-  const series = new SeriesList(id, signal);
-  const about = h("dl", {class: "config"});
+  const series = new SeriesList(id, signal, look);
+  const about = new AboutRun();
 
   fill(
     root,
@@ -61,31 +68,38 @@ export async function showRun(root, {signal, onLive, title}, id) {
       h("section", {class: "card", "aria-labelledby": "strip-title"}, h("h2", {id: "strip-title"}, "Families over the run"), strip.element),
       alerts.element,
     ),
+    bar.element,
     families.element,
     series.element,
-    h("section", {class: "family"}, h("details", null, h("summary", {class: "family-head"}, h("h3", null, "Configuration")), about)),
+    about.element,
   );
 
-  /** Everything but the drawings. */
-  async function summary() {
+  /** Everything but the drawings. @param {boolean} [first] the run itself has just come */
+  async function summary(first = false) {
     const bins = window.innerWidth < 700 ? BINS.narrow : BINS.wide;
-    const [fresh, judged, alerted, figures, sent, incidents, channels] = await Promise.all([
-      get(path`/runs/${id}`, signal),
-      get(path`/runs/${id}/verdict` + query({bins}), signal),
-      get(path`/runs/${id}/alerts`, signal),
-      get(path`/runs/${id}/figures`, signal),
-      get(`/deliveries${query({run: id, limit: 100})}`, signal),
-      get(path`/runs/${id}/incidents`, signal),
-      getIfAllowed("/channels", signal),
+    /** @param {string} address @returns {Promise<any>} */
+    const ask = (address) => get(address, signal);
+    // Each part as soon as it is there: a list of hundreds of figures must not keep the verdict waiting.
+    const head = (first ? Promise.resolve(run) : ask(path`/runs/${id}`)).then((fresh) => {
+      run = fresh;
+      showHead();
+      about.show(run);
+    });
+    await Promise.all([
+      Promise.all([ask(path`/runs/${id}/verdict` + query({bins})), ask(path`/runs/${id}/alerts`), ask(path`/runs/${id}/incidents`), head]).then(([judged, alerted, incidents]) => {
+        showVerdict(judged, alerted);
+        strip.show(judged);
+        if (judged.bins.length > 0) bar.span(judged.bins[0][0], judged.bins[judged.bins.length - 1][1]);
+        alerts.show(alerted, incidents.incidents);
+      }),
+      ask(path`/runs/${id}/figures`).then((figures) => {
+        bar.offer(figures.axes);
+        families.show(figures);
+      }),
+      Promise.all([ask(`/deliveries${query({run: id, limit: 100})}`), getIfAllowed("/channels", signal)]).then(([sent, channels]) => {
+        showDeliveries(sent, channels === null ? null : channels.channels.filter((/** @type {{enabled: boolean}} */ channel) => channel.enabled).length);
+      }),
     ]);
-    run = fresh;
-    showHead();
-    showVerdict(judged, alerted);
-    strip.show(judged);
-    alerts.show(alerted, incidents.incidents);
-    families.show(figures);
-    showDeliveries(sent, channels === null ? null : channels.channels.filter((/** @type {{enabled: boolean}} */ channel) => channel.enabled).length);
-    showConfig();
   }
 
   function showHead() {
@@ -146,25 +160,19 @@ export async function showRun(root, {signal, onLive, title}, id) {
     fill(deliveries, h("span", {class: failed > 0 ? "bad" : null}, `${parts.filter(Boolean).join(", ")}.`), failed > 0 && " ", failed > 0 && h("a", {href: "/settings"}, "Look at the channels"));
   }
 
-  function showConfig() {
-    const info = run.attempts?.[run.attempts.length - 1]?.info ?? {};
-    /** @type {[string, unknown][]} */
-    const rows = [["run", run.id], ...Object.entries(info), ...Object.entries(run.config ?? {})];
-    each(
-      about,
-      rows,
-      ([key]) => key,
-      ([key]) => h("div", null, h("dt", null, key), h("dd", null)),
-      (row, [, value]) => say(/** @type {Element} */ (row.lastElementChild), typeof value === "object" && value !== null ? JSON.stringify(value) : String(value)),
-    );
-  }
-
-  await summary();
+  look.onChange.add(() => {
+    if (!signal.aborted) history.replaceState(history.state, "", location.pathname + query(toAddress(look.choice)));
+  });
+  const known = run.revision; // as of before everything else was asked for
+  preload();
+  await summary(true);
+  const figure = wanted.get("figure");
+  if (figure) families.find(figure, wanted.get("key") ?? "");
   const refresh = calm(async () => {
     await summary();
     await Promise.all([families.refresh(), series.refresh()]);
   }, 1000);
-  follow(path`/runs/${id}/live`, {signal, onState: onLive, onReturn: refresh, onChange: refresh});
+  follow(path`/runs/${id}/live`, {signal, onState: onLive, onReturn: refresh, onChange: (hint) => (hint.revision > known || hint.state !== run.state) && refresh()});
   const clock = setInterval(() => run.state === "running" && showHead(), 5000);
   signal.addEventListener("abort", () => clearInterval(clock));
 }

@@ -12,9 +12,10 @@ import {panel} from "./panel.js";
 const SHOWN = 200; // more is found by searching
 
 export class SeriesList {
-  /** @param {string} run @param {AbortSignal} signal */
-  constructor(run, signal) {
+  /** @param {string} run @param {AbortSignal} signal @param {import("./look.js").Look} look */
+  constructor(run, signal, look) {
     this.run = run;
+    this.look = look;
     this.signal = signal;
     /** @type {SeriesInfo[]} */
     this.series = [];
@@ -74,7 +75,7 @@ export class SeriesList {
       return;
     }
     const about = `${integer(one.points)} ${one.axis ? "values" : "readings"}, steps ${integer(one.first_step)} to ${integer(one.last_step)}`;
-    const element = panel(this.run, {name: "series", title: one.key, about, height: 300, wide: false, last: one.last === null ? null : {key: one.key, value: one.last, unit: one.unit}}, one.key);
+    const element = panel(this.run, {name: "series", title: one.key, about, height: 300, wide: false, last: one.last === null ? null : {key: one.key, value: one.last, unit: one.unit}}, one.key, this.look);
     element.setAttribute("data-key", one.key);
     this.panels.prepend(element);
   }

@@ -1,6 +1,7 @@
 // @ts-check
 // The verdict strip: one row per family, one cell per range of steps, equal neighbours joined so that a reader hears sentences.
 
+import {Brush} from "./brush.js";
 import {each, fill, h, say} from "./dom.js";
 import {heading, integer, steps} from "./format.js";
 import {icon, word} from "./icons.js";
@@ -35,15 +36,19 @@ export function stretches(cells, bins) {
 const LEGEND = /** @type {Cell[]} */ (["fine", "watch", "collapsing", "resolved-spike", "none"]);
 
 export class Strip {
-  /** @param {(family: string) => void} onChoose called when somebody picks a row or a stretch that is not fine */
-  constructor(onChoose) {
+  /**
+   * @param {(family: string) => void} onChoose called when somebody picks a row or a stretch that is not fine
+   * @param {import("./look.js").Look} look what a range that is drawn here is told
+   */
+  constructor(onChoose, look) {
     this.choose = onChoose;
     this.rows = h("div", {role: "rowgroup"});
+    this.brush = new Brush(look, this.rows);
     this.axis = h("div", {class: "strip-axis", "aria-hidden": "true"});
     this.element = h(
       "div",
       {class: "strip"},
-      h("div", {role: "table", "aria-label": "Verdict by family over the steps of the run"}, this.rows),
+      h("div", {class: "strip-body"}, h("div", {role: "table", "aria-label": "Verdict by family over the steps of the run"}, this.rows), this.brush.element),
       this.axis,
       h(
         "ul",
@@ -65,6 +70,7 @@ export class Strip {
     if (bins.length > 0) {
       const first = bins[0][0];
       const last = bins[bins.length - 1][1];
+      this.brush.span(first, last);
       fill(this.axis, h("span", null, integer(first)), h("span", null, integer(Math.round((first + last) / 2))), h("span", null, `step ${integer(last)}`));
     }
   }

@@ -13,7 +13,7 @@ from foreshock.guard import guard
 from foreshock.measure.op import observe
 from foreshock.measure.site import Site
 from foreshock.measure.statistics import representation
-from foreshock.measure.transfer import local
+from foreshock.measure.transfer import local, local_in_graph
 
 from .choose import Place, innermost, places
 from .exporting import is_exporting
@@ -41,13 +41,13 @@ class Hook:
                 return
             xs, trained = self.pick(module, args, output)
             if xs:
-                observe([x.detach() for x in xs], site.row, site.ticket, trained)
+                observe([local_in_graph(x.detach()) for x in xs], site.row, site.ticket, trained)
             return
         if site.lets_pass():
             return
         with guard(f"the hook at {site.place}"):
             xs, trained = self.pick(module, args, output)
-            if xs:
+            if xs and site.settled(xs[0], trained):
                 observe([local(x.detach()) for x in xs], site.row, site.ticket, trained)
 
     def __reduce__(self) -> tuple[type[Silent], tuple[()]]:

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from foreshock.guard import guard
+from foreshock.measure.layouts import word_at
 
 from . import activations, attention, codebooks, norms, optimiser, routers, units, value_heads, weights
+from .choose import matches
 from .families import Choice
 from .subject import Planned, Probe, Subject
 from .table import Watched, WatchTable
@@ -32,6 +34,7 @@ def planned(subject: Subject) -> list[Planned]:
     for probe in PROBES:
         with guard(f"planning in {probe.__module__.rpartition('.')[2]}"):
             lines += probe(subject)
+    _check(subject, lines)
     return lines
 
 
@@ -52,6 +55,7 @@ def table(
                 series=line.series,
                 operations=line.operations,
                 values=line.values,
+                layout=word_at(subject.layout, line.where.removeprefix(subject.prefix)) if line.where else "",
             )
             for line in (choice.lines if lines is None else lines)
         ),
@@ -60,6 +64,17 @@ def table(
         absent=tuple(family for family in choice.absent if family not in kept_out),
         kept_out=tuple(kept_out.items()),
     )
+
+
+def _check(subject: Subject, lines: Sequence[Planned]) -> None:
+    """Complain about layouts of what is nowhere."""
+    places = list(dict.fromkeys(line.where.removeprefix(subject.prefix) for line in lines if line.where))
+    for one in subject.layout:
+        if not any(matches(place, [one.pattern]) for place in places):
+            raise ValueError(
+                f"layout[{one.pattern!r}] matches no place; places are named like {places[:6]}, as the table prints them,"
+                " with '.input' behind what a module is given; * stands for one part of a name, ** for any"
+            )
 
 
 def _kept_out(subject: Subject, absent: Sequence[str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from foreshock.measure.placements import splits_heads
 from foreshock.measure.statistics import attention
 
 from . import attending, attention_calls
@@ -61,7 +62,8 @@ def _line(subject: Subject, name: str, module: nn.Module) -> Planned:
 def _attach(
     module: nn.Module, place: str, seen: Way, heads: int, device: torch.device, sites: Sites
 ) -> Attached:
-    layer = Layer(place, heads, device, sites)
+    group = sites.layouts.group
+    layer = Layer(place, heads, device, sites, split=group is not None and splits_heads(module, group))
     watching = attending.Watching(module, sites, layer, softmax=seen.softmax)
     if not seen.fused:  # compiled code does not show a softmax: its silence would mean nothing
         return Attached([watching])
@@ -75,8 +77,11 @@ def _nothing(sites: Sites) -> Attached:
 class Layer:
     """Measures the calls of one module. How many heads there are, and whether keys are seen, its first call shows."""
 
-    def __init__(self, place: str, heads: int, device: torch.device, sites: Sites) -> None:
+    def __init__(
+        self, place: str, heads: int, device: torch.device, sites: Sites, *, split: bool = False
+    ) -> None:
         self._place = place
+        self._split = split  # over ranks: each has some of the heads
         self._heads = heads  # as the module says; 0 where it does not
         self._bounded = True
         self._named = False
@@ -103,6 +108,8 @@ class Layer:
         self._call = self._per_head(call)
         try:
             self._name(self._call)
+            if self.site.layout is None:
+                self._sites.layouts.settle_heads(self.site, self._call.q.shape[1], split=self._split)
             self.site.take([self._call.q], self.site.row, call.trained)
         finally:
             self._call = None

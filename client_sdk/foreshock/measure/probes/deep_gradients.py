@@ -53,10 +53,13 @@ class DeepGradients:
     def _moments(self, sites: Sites, stepped: Stepped, tensor: str, names: tuple[str, ...]) -> None:
         state = stepped.optimizer.state
         found: dict[str, list[Tensor]] = {}
+        copies: dict[str, list[int]] = {}  # of each, where ranks hold parts
+        counts = iter([count for place in stepped.copies or () for count in place])
         for one in (one for place in stepped.held for one in place):
-            moment = kept(state.get(one.parameter, {}), names, one)
+            count, moment = next(counts, 1), kept(state.get(one.parameter, {}), names, one)
             if moment is not None:
                 found.setdefault(one.place, []).append(moment)
+                copies.setdefault(one.place, []).append(count)
         if not found:
             return
 
@@ -66,7 +69,11 @@ class DeepGradients:
 
         site = stepped.site(sites, self, "gradients", (tensor, *found), series)
         if site is not None:
-            write(sites, site, [parameters.counts(parameters.merged(list(found.values())))])
+            moments = list(found.values())
+            if stepped.copies is None:
+                write(sites, site, [parameters.counts(parameters.merged(moments))])
+            else:
+                write(sites, site, [parameters.count_shares(moments, list(copies.values()))])
 
 
 def _flat(one: Held) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from foreshock.measure.layout import laid
 from foreshock.measure.offers import Named, Offers, Sometimes
 from foreshock.measure.site import Site
 from foreshock.measure.spectra import Spectra
@@ -36,7 +37,7 @@ class Embeddings:
     ) -> None:
         self._place = place
         self._given = tuple(given)  # the names of the tensors: x, and where known valid and labels
-        self._offers = Offers(kind, spectra, named)
+        self._offers = Offers(kind, spectra, self._laid)
         self._uniform = uniform
         self._named = named
         self._channels_first = channels_first
@@ -47,9 +48,17 @@ class Embeddings:
 
     def specs(self) -> list[SeriesSpec]:
         """The series of this place's row."""
-        return self._named(
+        return self._laid(
             representation.series(self._place, wide=self._wide is True, labelled="labels" in self._given)
         )
+
+    def _laid(self, specs: Sequence[SeriesSpec]) -> list[SeriesSpec]:
+        return laid(self._named(specs), None if self.site is None else self.site.layout)
+
+    def _alone(self) -> bool:
+        """True when this rank has columns that only ranks with other rows have too, and is among the first of these."""
+        layout = None if self.site is None else self.site.layout
+        return layout is not None and layout.word == "columns" and layout.part == 0
 
     def __call__(self, tensors: Sequence[Tensor]) -> Tensor:
         tensors = [tensor.detach() for tensor in tensors]
@@ -66,11 +75,13 @@ class Embeddings:
             self._name(x.shape[-1] > representation.COLUMNS)
         readings, product = representation.measure(given)
         wide, histogram = self._wide is True, self._histogram.due(self._offers)
+        alone = self._alone()
         sent = self._offers.offer(
-            representation.to_finish(product, self._place, wide=wide, histogram=histogram)
+            representation.to_finish(product, self._place, wide=wide, histogram=histogram), alone=alone
         )
         if not sent and product.problem.side >= krylov.SMALLEST and self._krylov.due(self._offers):
-            self._offers.offer(krylov.to_finish(product, self._drawn(product), self._place, wide=wide))
+            problem = krylov.to_finish(product, self._drawn(product), self._place, wide=wide)
+            self._offers.offer(problem, alone=alone)
         return readings
 
     def _name(self, wide: bool) -> None:

@@ -32,7 +32,8 @@ def plan(subject: Subject) -> list[Planned]:
     Gradients are read as the optimizer gets them: averaged over ranks, unscaled by a GradScaler (which does not step,
     and so is not seen, when it finds an overflow), and after the loop's own clipping. A fused optimizer that unscales
     by itself is the exception: its gradients are still scaled. Given a closure, an optimizer has only the gradients of
-    the closure's last call. Of a sharded model each rank reads its shard.
+    the closure's last call. Of a sharded model each rank reads its shard; of what k ranks hold alike each counts a
+    k-th of the squares, and of the values that are not finite, so that the ranks add up to the whole.
     """
     steps = Steps(subject.root, subject.prefix, subject.optimizer)
     norms, micro = Norms(), MicroBatches(steps)
@@ -93,12 +94,13 @@ class Norms:
         by = stepped.weighing()
         few_weights = parameters.merged(stepped.weights)
         weight_norms = parameters.norms(few_weights)
+        shared = stepped.copies is not None
         values = [
-            stepped.gradient_norms,
-            weight_norms,
+            stepped.norms(stepped.gradients, stepped.few_gradients) if shared else stepped.gradient_norms,
+            stepped.norms(stepped.weights, few_weights) if shared else weight_norms,
             parameters.rms(weight_norms, by.size),
-            parameters.counts(stepped.few_gradients),
-            parameters.counts(few_weights),
+            stepped.counts(stepped.gradients, stepped.few_gradients),
+            stepped.counts(stepped.weights, few_weights),
         ]
         before = stepped.weight_sketch
 

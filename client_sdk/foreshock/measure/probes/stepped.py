@@ -16,6 +16,8 @@ from foreshock.measure.statistics import parameters, sketch
 from foreshock.measure.statistics.table import STATISTICS
 from foreshock.series import SeriesSpec
 
+from .sharing import Sharing, sharing
+
 if TYPE_CHECKING:
     from foreshock.measure.sites import Sites
 
@@ -42,10 +44,12 @@ class Stepped:
         held: Sequence[Held],
         whole: str,
         weigh: Callable[[sketch.Layout, torch.device], sketch.Weighing],
+        spread: Callable[[Sequence[nn.Parameter]], Sharing] = sharing,
     ) -> None:
         self.optimizer = optimizer
         self.whole = whole  # the place of what is true of all places together
         self._weigh = weigh
+        self._spread = spread
         self.number = number  # of the optimizer, in the order of their first steps
         self.device = device
         found: dict[str, list[Held]] = {}
@@ -55,9 +59,17 @@ class Stepped:
         self.labels = {"optimizer": str(number)} if number else {}
 
     @cached_property
-    def sharded(self) -> bool:
-        """True when each rank holds a part of the parameters; else all of them hold the same, or there is one rank."""
-        return any(_is_sharded(one.parameter) for place in self.held for one in place)
+    def sharing(self) -> Sharing:
+        """How its parameters lie over the ranks."""
+        return self._spread([one.parameter for place in self.held for one in place])
+
+    @cached_property
+    def copies(self) -> list[list[int]] | None:
+        """By place, how many ranks hold what this one holds of each parameter; None where each is held once."""
+        counts = iter(self.sharing.copies)
+        if all(count == 1 for count in self.sharing.copies):
+            return None
+        return [[next(counts) for _ in place] for place in self.held]
 
     @cached_property
     def weights(self) -> list[list[Tensor]]:
@@ -78,6 +90,16 @@ class Stepped:
     def gradient_norms(self) -> Tensor:
         """[places + 1]."""
         return parameters.norms(self.few_gradients)
+
+    def norms(self, tensors: list[list[Tensor]], few: list[list[Tensor]]) -> Tensor:
+        """Of each place and of all, [places + 1], each tensor by this rank's share of it: the squares of all ranks add up."""
+        return parameters.norms(few) if self.copies is None else parameters.norm_shares(tensors, self.copies)
+
+    def counts(self, tensors: list[list[Tensor]], few: list[list[Tensor]]) -> Tensor:
+        """How many values of each place are not finite, [places], by the same shares."""
+        return (
+            parameters.counts(few) if self.copies is None else parameters.count_shares(tensors, self.copies)
+        )
 
     @cached_property
     def layout(self) -> sketch.Layout:
@@ -125,7 +147,7 @@ class Stepped:
         key = (kind, id(reader), self.number, tuple(names), self.device)
 
         def merging() -> list[SeriesSpec]:
-            return specs() if self.sharded else [spec.replicated() for spec in specs()]
+            return self.sharing.described(specs())
 
         site = sites.site(key, kind, kind, merging, _written_by_hooks, self.device)
         return None if site in sites.clock.recorded else site
@@ -139,11 +161,6 @@ def write(sites: Sites, site: Site, values: Sequence[Tensor]) -> None:
 
 def _written_by_hooks(tensors: Sequence[Tensor]) -> Tensor:
     raise AssertionError("an optimizer's row is written by its hooks")
-
-
-def _is_sharded(parameter: nn.Parameter) -> bool:
-    placements = getattr(parameter, "placements", ())
-    return any(one.is_shard() for one in placements) or getattr(parameter, "_fsdp_flattened", False)
 
 
 def embedded(model: nn.Module | None) -> set[int]:

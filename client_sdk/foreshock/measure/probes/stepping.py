@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,11 +20,13 @@ from torch.optim.optimizer import (
 )
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from foreshock.guard import guard
+from foreshock.guard import guard, say_once
+from foreshock.measure.placements import partial, placed
 from foreshock.measure.statistics import sketch
 from foreshock.measure.transfer import local, moved
 
 from .choose import block_names, parameter_name, place_of
+from .sharing import Sharing, sharing
 from .stepped import Held, Stepped
 from .subject import Attached
 
@@ -191,15 +193,31 @@ class Steps:
             gradient = p.grad
             if id(p) not in stepped or gradient is None or gradient.is_sparse or not p.numel():
                 continue
+            gradient = _alike(name, p, gradient)
+            if gradient is None:
+                continue
             weight, gradient = local(p), local(gradient)  # under no_grad: nothing to detach
             if weight.numel():
                 found.setdefault(weight.device, []).append(Held(name, place, p, weight, gradient))
         if found and id(optimizer) not in self._order:
             self._order.append(id(optimizer))
         return [
-            Stepped(optimizer, self._order.index(id(optimizer)), device, held, self.whole, self._weigh)
+            Stepped(
+                optimizer,
+                self._order.index(id(optimizer)),
+                device,
+                held,
+                self.whole,
+                self._weigh,
+                self._spread,
+            )
             for device, held in found.items()
         ]
+
+    def _spread(self, parameters: Sequence[nn.Parameter]) -> Sharing:
+        if self._sites is None:
+            return sharing(parameters)
+        return sharing(parameters, self._sites.layouts.group, self._sites.layouts.rank)
 
     def _weigh(self, layout: sketch.Layout, device: torch.device) -> sketch.Weighing:
         key = (layout.counts, layout.sizes, device)
@@ -209,3 +227,24 @@ class Steps:
             values = torch.as_tensor(layout.weighing, dtype=torch.float32, device="cpu")
             self._weighing[key] = sketch.Weighing(*moved(values, device).unbind(0))
         return self._weighing[key]
+
+
+def _alike(name: str, parameter: Tensor, gradient: Tensor) -> Tensor | None:
+    """The gradient where its parameter lies, without a word to other ranks; None, and said once, where that cannot be had."""
+    where, wanted = placed(gradient), placed(parameter)
+    if where is not None and wanted is not None and not partial(where):
+        pairs = list(zip(where.placements, wanted.placements, strict=True))
+        if all(one == other for one, other in pairs):
+            return gradient
+        if all(one == other or one.is_replicate() for one, other in pairs):  # a piece of what is here
+            piece: Tensor = gradient.redistribute(placements=wanted.placements)  # type: ignore[attr-defined]  # of a DTensor
+            return piece
+    elif where is None and wanted is None:
+        return gradient
+    say_once(
+        "unsummed gradients",
+        "the gradient of %s, and maybe of others, lies on the ranks in another way than the weight, such as a sum that the"
+        " optimizer takes itself (Partial): what is read of gradients and weights leaves them out",
+        name,
+    )
+    return None

@@ -15,8 +15,12 @@ from torch.utils.hooks import RemovableHandle
 from .choose import innermost, matches, named
 
 if TYPE_CHECKING:
+    from foreshock.measure.layouts import Declared
     from foreshock.measure.site import Site
     from foreshock.measure.sites import Sites
+
+
+LAID = ("activations", "attention", "codes", "router", "units")  # kinds of what passes through modules
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Subject:
     exclude: Sequence[str] = ()
     families: frozenset[str] | None = None  # None: those that are on by default
     optimizer: Optimizer | None = None
+    layout: Sequence[Declared] = ()  # of places over ranks, as the user says
 
     @classmethod
     def of(cls, model: nn.Module, **wishes: object) -> Subject:
@@ -93,6 +98,14 @@ class Planned:
     values: float = 0.0  # of one record, values read
     series: int = 0  # how many it records; 0: not known before it has begun
     about: Mapping[str, str] = field(default_factory=dict)  # what else is worth saying, by heading
+    given: bool = False  # of what the module is given, not of what it returns
+
+    @property
+    def where(self) -> str:
+        """What patterns of layouts are held against; nothing of parameters, whose placements are their own."""
+        if self.kind not in LAID or self.module == "parameters":
+            return ""
+        return f"{self.place}.input" if self.given else self.place
 
 
 Probe = Callable[[Subject], list[Planned]]

@@ -26,6 +26,7 @@ class Watched:
     series: int = 0  # 0: known only once it has begun
     operations: float = 0.0  # floating-point operations of one record; 0: not estimated
     values: float = 0.0  # values that one record reads
+    layout: str = ""  # over ranks, as it was declared
 
     @property
     def each_step(self) -> float:
@@ -50,35 +51,39 @@ class WatchTable:
         return sum(row.each_step for row in self.rows) / forward if forward else 0.0
 
     def __str__(self) -> str:
-        cells = [
-            (name, module, row.measured, _every(row), self._cost(same))
-            for name, module, row, same in _grouped(self.rows)
-        ]
+        head, cells = self._cells()
         if not cells:
             return "\n".join(("nothing to watch", *self._below()))
-        widths = [max(len(line[column]) for line in (_HEAD, *cells)) for column in range(len(_HEAD))]
-        widths[2] = max(
-            len(_HEAD[2]), min(widths[2], COLUMNS - sum(widths) + widths[2] - 2 * (len(_HEAD) - 1))
-        )
-        lines = [_HEAD]
-        for place, module, measured, every, cost in cells:
+        widths = [max(len(line[column]) for line in (head, *cells)) for column in range(len(head))]
+        widths[2] = max(len(head[2]), min(widths[2], COLUMNS - sum(widths) + widths[2] - 2 * (len(head) - 1)))
+        lines = [head]
+        for place, module, measured, *others in cells:
             first, *rest = textwrap.wrap(measured, widths[2]) or [""]
-            lines += [(place, module, first, every, cost), *(("", "", more, "", "") for more in rest)]
+            lines += [
+                (place, module, first, *others),
+                *(("", "", more, *("" for _ in others)) for more in rest),
+            ]
         below = [wrapped for sentence in self._below() for wrapped in textwrap.wrap(sentence, COLUMNS)]
         return "\n".join([*(_aligned(line, widths) for line in lines), *below])
 
     def _repr_html_(self) -> str:
         """For notebooks."""
+        headings, rows = self._cells()
         lines = [
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
-            for cells in (
-                (name, module, row.measured, _every(row), self._cost(same))
-                for name, module, row, same in _grouped(self.rows)
-            )
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>" for cells in rows
         ]
-        head = "".join(f"<th>{cell}</th>" for cell in _HEAD)
+        head = "".join(f"<th>{cell}</th>" for cell in headings)
         below = "<br>".join(html.escape(sentence) for sentence in self._below())
         return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table><p>{below}</p>"
+
+    def _cells(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """Headings and lines; layouts over ranks have a column where any is declared."""
+        told = any(row.layout for row in self.rows)
+        head = (*_HEAD, "layout") if told else _HEAD
+        return head, [
+            (name, module, row.measured, _every(row), self._cost(same), *([row.layout] if told else []))
+            for name, module, row, same in _grouped(self.rows)
+        ]
 
     def _cost(self, rows: Sequence[Watched]) -> str:
         each_step = sum(row.each_step for row in rows)
@@ -121,7 +126,9 @@ def _grouped(rows: Sequence[Watched]) -> list[tuple[str, str, Watched, list[Watc
     groups: dict[tuple[object, ...], list[Watched]] = {}
     for row in rows:
         pattern = tuple(None if part.isdigit() else part for part in row.place.split("."))
-        groups.setdefault((pattern, row.module, row.measured, row.every, row.kind), []).append(row)
+        groups.setdefault((pattern, row.module, row.measured, row.every, row.kind, row.layout), []).append(
+            row
+        )
     return [
         (
             _tail(_common([row.place for row in same]), _WIDEST[0]),

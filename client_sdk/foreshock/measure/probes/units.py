@@ -59,6 +59,7 @@ def plan(subject: Subject) -> list[Planned]:
             operations=5.0 * ROWS * _width(layer, wide),
             values=ROWS * _width(layer, wide),
             series=len(units.YIELDS),
+            given=layer.given,
         )
         for layer in _evenly([layer for layer in layers(subject.modules()) if subject.wants(layer.name)])
     ]
@@ -132,6 +133,7 @@ def _attach(layer: Layer, place: str, device: torch.device, sites: Sites) -> Att
         lambda: series(place, layer.labels),
         Window(sites.uniform, layer.channels_first),
         device,
+        where=f"{place}.input" if layer.given else place,
     )
     hook = Hook(site, _the_input) if layer.given else Hook(site)
     return Attached(

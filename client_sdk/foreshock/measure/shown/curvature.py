@@ -53,7 +53,7 @@ def _measured(sites: Sites, loss: Tensor, chosen: list[Tensor], steps: int) -> T
                 chosen, torch.autograd.grad(loss, chosen, create_graph=True, allow_unused=True)
             )
             if not gradient_P.requires_grad:
-                return gradient_P.new_zeros(2)  # a linear loss has no curvature
+                return gradient_P.new_zeros(len(curvature.YIELDS))  # a linear loss has no curvature
         start_P = torch.randn(
             gradient_P.numel(), generator=sites.generator(gradient_P.device), device=gradient_P.device
         )

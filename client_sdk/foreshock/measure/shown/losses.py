@@ -31,22 +31,30 @@ def show(
         return
     with sites.clock.spending:
         named = _named(losses)
-        groups = _groups(parameters, model)
-        places = list(groups)
-        tensors = [groups[place] for place in places]
-        layout = sketch.layout([[tensor.detach() for tensor in place] for place in tensors])
-        gradients = [_gradient(name, loss, tensors, layout) for name, loss in named.items()]
+        places, weighing, gradients = gradients_of(named, parameters, model)
         device = gradients[0].device
         site = sites.site(
-            ("losses", tuple(named), tuple(places), device),
+            ("losses", tuple(named), places, device),
             "losses",
             "losses",
             lambda: _series(list(named), places),
             _given,
             device,
         )
-        sizes = torch.as_tensor(layout.weighing, dtype=torch.float32, device="cpu")
-        sites.show(site, [moved(sizes, device), *gradients])
+        sites.show(site, [weighing, *gradients])
+
+
+def gradients_of(
+    named: Mapping[str, Tensor], parameters: Parameters | None, model: nn.Module | None
+) -> tuple[tuple[str, ...], Tensor, list[Tensor]]:
+    """The places to differentiate by, how much each counts (`sketch.Weighing` in one tensor), and the gradient of each of these
+    numbers at the same coordinates: a backward pass for each, which leaves the graph."""
+    groups = _groups(parameters, model)
+    tensors = list(groups.values())
+    layout = sketch.layout([[tensor.detach() for tensor in place] for place in tensors])
+    gradients = [_gradient(name, loss, tensors, layout) for name, loss in named.items()]
+    sizes = torch.as_tensor(layout.weighing, dtype=torch.float32, device="cpu")
+    return tuple(groups), moved(sizes, gradients[0].device), gradients
 
 
 def _given(tensors: Sequence[Tensor]) -> Tensor:
@@ -65,7 +73,8 @@ def _series(names: Sequence[str], places: Sequence[str]) -> list[SeriesSpec]:
 def _gradient(name: str, loss: Tensor, places: list[list[Tensor]], layout: sketch.Layout) -> Tensor:
     flat = [tensor for place in places for tensor in place]
     try:
-        found = torch.autograd.grad(loss, flat, retain_graph=True, allow_unused=True)
+        with torch.autocast(loss.device.type, enabled=False):  # backward() is not called within it either
+            found = torch.autograd.grad(loss, flat, retain_graph=True, allow_unused=True)
     except RuntimeError as error:
         raise ValueError(
             f"the gradient of {name} cannot be had: {error}. Show the losses before the first backward(), which frees the"
@@ -86,12 +95,14 @@ def _named(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
             f"losses is {_said(losses)}; pass a mapping of 2 to {MOST} names to losses, such as"
             " {'policy': policy_loss, 'value': value_loss}"
         )
-    for name, loss in losses.items():
-        if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
-            raise ValueError(
-                f"the loss {name!r} is {_said(loss)}; pass a tensor of one number that has not been detached"
-            )
-    return {str(name): loss for name, loss in losses.items()}
+    return {str(name): checked(f"the loss {name!r}", loss) for name, loss in losses.items()}
+
+
+def checked(what: str, loss: Tensor) -> Tensor:
+    """A loss that can be differentiated."""
+    if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
+        raise ValueError(f"{what} is {_said(loss)}; pass a tensor of one number that has not been detached")
+    return loss
 
 
 def _said(value: object) -> str:

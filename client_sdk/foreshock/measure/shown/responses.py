@@ -38,6 +38,57 @@ def show(
         sites.show(site, list(given.values()))
 
 
+def show_scores(sites: Sites, name: str, scores: Tensor, prompts: Tensor | int = 1) -> None:
+    """Measure what responses tell of their prompts: ``scores`` [responses, prompts], ln p of each response under each prompt;
+    ``prompts`` as `run.observe.cross_scores` has them."""
+    if not sites.awaits("diversity"):
+        return
+    with sites.clock.spending:
+        own = _own(scores, prompts)
+        device = scores.device
+        site = sites.site(
+            ("cross scores", name, device),
+            name,
+            "diversity",
+            lambda: statistics.scored_series(name),
+            lambda tensors: statistics.information(*tensors),
+            device,
+        )
+        sites.show(site, [scores.detach(), moved(own, device)])
+
+
+def _own(scores: object, prompts: object) -> Tensor:
+    """The column of each response's own prompt."""
+    if (
+        not isinstance(scores, Tensor)
+        or not scores.is_floating_point()
+        or scores.dim() != 2
+        or 0 in scores.shape
+    ):
+        told = (
+            f"has shape {list(scores.shape)} and dtype {scores.dtype}"
+            if isinstance(scores, Tensor)
+            else f"is a {type(scores).__name__}"
+        )
+        raise ValueError(
+            f"scores {told}; pass ln p of each response under each prompt, [responses, prompts], summed over the response's tokens"
+        )
+    count, columns = scores.shape
+    if isinstance(prompts, Tensor):
+        if prompts.shape != (count,) or prompts.is_floating_point():
+            raise ValueError(
+                f"prompts has shape {list(prompts.shape)} and dtype {prompts.dtype}; pass the column of the prompt that each response"
+                f" answered, [{count}], or how many responses each prompt has"
+            )
+        return prompts.detach().long()
+    if not isinstance(prompts, int) or prompts < 1 or count != prompts * columns:
+        raise ValueError(
+            f"prompts={prompts!r} and scores {list(scores.shape)} do not agree; pass how many responses each of the {columns} prompts"
+            " has, one prompt's after another's, or the column of each response's prompt"
+        )
+    return torch.arange(count) // prompts
+
+
 def _checked(states: object, groups: object, mask: object) -> tuple[dict[str, Tensor], int | None]:
     if not isinstance(states, Tensor) or not states.is_floating_point() or states.dim() not in (2, 3):
         told = (

@@ -1,4 +1,4 @@
-"""Products of a Hessian with vectors in; its largest eigenvalue and its trace out.
+"""Products of a Hessian with vectors in; its largest eigenvalue, how well that is found, and its trace out.
 
 Shape suffixes: P parameters, K steps.
 """
@@ -10,15 +10,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-YIELDS = ("sharpness", "hessian_trace")
+YIELDS = ("sharpness", "hessian_trace", "sharpness_residual")
 SQUARINGS = 12
 
 
 def measure(product: Callable[[Tensor], Tensor], start_P: Tensor, steps: int) -> Tensor:
-    """Largest eigenvalue and trace of the symmetric matrix that ``product`` multiplies with, [2]: ``steps`` products in all.
+    """Largest eigenvalue, trace and residual of the symmetric matrix that ``product`` multiplies with, [3]: ``steps`` products in all.
 
     Lanczos from a random start, whose first coefficient is an unbiased sample of the mean eigenvalue. Its vectors are not
     kept orthogonal, so three are held at a time: the copies that this makes of an eigenvalue leave the largest as it is.
+    The residual is ‖H v − θ v‖/|θ| of the eigenvalue θ and its vector v: an eigenvalue of H lies within that share of θ. It is had
+    from the tridiagonal matrix, its vector's last entry and the last link alone, and is too large rather than too small where
+    copies of θ share that vector.
     """
     diagonal, beside = [], []
     v_P = start_P / torch.linalg.vector_norm(start_P)
@@ -30,19 +33,23 @@ def measure(product: Callable[[Tensor], Tensor], start_P: Tensor, steps: int) ->
         size = torch.linalg.vector_norm(next_P)
         beside.append(size)
         before_P, v_P = v_P, next_P / size.masked_fill(size == 0, 1.0)
-    top = largest(torch.stack(diagonal), torch.stack(beside).narrow(0, 0, len(beside) - 1))
-    return torch.stack([top, diagonal[0] * len(start_P)])
+    diagonal_K = torch.stack(diagonal)
+    beside_K = torch.stack(beside).narrow(0, 0, len(beside) - 1)
+    top, vector_K = largest(diagonal_K, beside_K)
+    within_K = (_tridiagonal(diagonal_K, beside_K) * vector_K).sum(1) - top * vector_K
+    beyond = size * vector_K.narrow(0, len(diagonal) - 1, 1)
+    apart = (torch.linalg.vector_norm(torch.cat([within_K, beyond])) / top.abs()).masked_fill(top == 0, 0.0)
+    return torch.stack([top, diagonal[0] * len(start_P), apart])
 
 
-def largest(diagonal_K: Tensor, beside_K: Tensor) -> Tensor:
-    """The largest eigenvalue of a symmetric tridiagonal matrix, ``beside_K`` not negative: Rayleigh quotient of what squaring leaves.
+def largest(diagonal_K: Tensor, beside_K: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest eigenvalue of a symmetric tridiagonal matrix, ``beside_K`` not negative, and its vector: Rayleigh quotient of what
+    squaring leaves.
 
     The shift makes the largest eigenvalue the one of largest size and all entries non-negative, so the columns of the
     power are multiples of one non-negative vector, and their sum is one too. The quotient errs by the square of its error.
     """
-    matrix_KK = diagonal_K.diag()
-    if len(beside_K):
-        matrix_KK = matrix_KK + beside_K.diag(1) + beside_K.diag(-1)
+    matrix_KK = _tridiagonal(diagonal_K, beside_K)
     shift = torch.linalg.vector_norm(matrix_KK)
     power_KK = matrix_KK + 2.0 * shift * torch.ones_like(diagonal_K).diag()
     for _ in range(SQUARINGS):
@@ -53,4 +60,9 @@ def largest(diagonal_K: Tensor, beside_K: Tensor) -> Tensor:
     vector_K = power_KK.sum(1)
     vector_K = vector_K / torch.linalg.vector_norm(vector_K)
     value: Tensor = ((matrix_KK * vector_K).sum(1) * vector_K).sum()
-    return value.masked_fill(shift == 0, 0.0)
+    return value.masked_fill(shift == 0, 0.0), vector_K
+
+
+def _tridiagonal(diagonal_K: Tensor, beside_K: Tensor) -> Tensor:
+    matrix_KK = diagonal_K.diag()
+    return matrix_KK + beside_K.diag(1) + beside_K.diag(-1) if len(beside_K) else matrix_KK

@@ -1,6 +1,7 @@
-"""States of responses and the prompts that they answer in; how much of their variance lies between prompts out.
+"""States of responses and the prompts that they answer in; how much of their variance lies between prompts out. Or how likely
+each response is under each prompt in; how much the responses tell of the prompts out.
 
-Shape suffixes: B responses, T tokens, D width.
+Shape suffixes: B responses, T tokens, D width, P prompts.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from foreshock.series import SeriesSpec
 
+from . import masked
 from .rows import prepare
 from .table import STATISTICS
 
@@ -21,6 +23,11 @@ CHUNK = 1 << 24  # values copied to float32 at a time
 def series(place: str) -> list[SeriesSpec]:
     """What `measure` yields, in order."""
     return [STATISTICS["response_distinction"].series(place), STATISTICS["n_eff"].series(place)]
+
+
+def scored_series(place: str) -> list[SeriesSpec]:
+    """What `information` yields."""
+    return [STATISTICS["response_information"].series(place)]
 
 
 def pooled(x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
@@ -51,6 +58,25 @@ def measure(x_BD: Tensor, group: Tensor | int) -> Tensor:
     value = value.masked_fill(rows.nothing.select(0, 1), 0.0)
     value = value.masked_fill((prompts < 2) | (rows.count <= prompts) | rows.bad, math.nan)
     return torch.stack([value, rows.count])
+
+
+def information(scores_BP: Tensor, own_B: Tensor) -> Tensor:
+    """The reading of `scored_series`, float32, [1]: mean of ln p(y|x) − ln (1/P) Σ_j p(y|x_j).
+
+    ``scores_BP`` has ln p of each whole response under each prompt, ``own_B`` the column of the one that it answered. A prompt
+    under which a response is impossible may hold −∞; what else is not finite, and a column that is not there, takes the response
+    out.
+    """
+    scores_BP, prompts = scores_BP.double(), scores_BP.shape[1]
+    there_B = own_B.clamp(0, prompts - 1)
+    own_B1 = scores_BP.gather(1, there_B.unsqueeze(1))
+    apart_BP = scores_BP - own_B1  # first, so that the size of a long response's score costs no digit
+    told_B = (math.log(prompts) - apart_BP.logsumexp(1)).masked_fill(there_B != own_B, math.nan)
+    good_B = masked.finite(told_B)
+    count = good_B.sum()
+    value = told_B.masked_fill(good_B.logical_not(), 0.0).sum() / count
+    useless = (2 * count < len(told_B)).logical_or(count * (prompts - 1) == 0)
+    return value.masked_fill(useless, math.nan).float().unsqueeze(0)
 
 
 def _leaders(group: Tensor | int, like_B: Tensor) -> Tensor:

@@ -57,6 +57,30 @@ def counts(places: Sequence[Sequence[Tensor]]) -> Tensor:
     )
 
 
+def norm_shares(places: Sequence[Sequence[Tensor]], copies: Sequence[Sequence[int]]) -> Tensor:
+    """The same as `norms` where as many ranks as ``copies`` says hold each tensor: 1/copies of its square counts, [G + 1].
+
+    The squares of what all ranks read add up to the square of the whole.
+    """
+    each = iter(_each_norm([tensor for place in places for tensor in place], 2))
+    of_place = [
+        torch.linalg.vector_norm(torch.stack([next(each).float() * count**-0.5 for count in place]))
+        for place in copies
+    ]
+    norm_G = torch.stack(of_place)
+    return torch.cat([norm_G, torch.linalg.vector_norm(norm_G).unsqueeze(0)])
+
+
+def count_shares(places: Sequence[Sequence[Tensor]], copies: Sequence[Sequence[int]]) -> Tensor:
+    """The same as `counts`, 1/copies of each tensor's, [G]: what all ranks count adds up."""
+    return torch.stack(
+        [
+            torch.stack([nonfinite(tensor) / count for tensor, count in zip(place, held, strict=True)]).sum()
+            for place, held in zip(places, copies, strict=True)
+        ]
+    )
+
+
 def rms(norm: Tensor, size_G: Tensor) -> Tensor:
     """Root mean square, from the norms of `norms` and how many values each place has, [G + 1]."""
     return norm / torch.cat([size_G, size_G.sum().unsqueeze(0)]).sqrt()

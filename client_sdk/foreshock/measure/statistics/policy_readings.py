@@ -13,7 +13,7 @@ from functools import cached_property
 
 from foreshock.series import SeriesSpec
 
-from . import tokens
+from . import signal, tokens
 from .table import STATISTICS
 from .tally import TINY, Cell, Fact, How, Reading, Subset, Sum, above, upto
 
@@ -29,6 +29,7 @@ BUCKETS = {
 }
 TURNS = 8
 FAR = 0.5  # nats between rollout and trainer
+CLAMPED = math.nextafter(signal.CLAMP, 0.0)  # what exceeds it has been clamped
 
 ASKED, FINITE, VALID = above("asked", 0.5), above("finite", 0.5), (above("valid", 0.5),)
 SOUND = (ASKED, FINITE)
@@ -151,8 +152,10 @@ def _divergences(batch: Batch) -> Iterator[Reading]:
             yield _mean(f"kl_{name}_{k}", f"{name}_{k}")
     if "ref" in told:
         yield _mean("kl_ref_k2", "ref_k1", squared=True, scale=0.5)
+        yield _share("kl_ref_clamped", above("ref_gap", CLAMPED), estimate="sampled")
     if batch.has("ref_logits"):
         yield _mean("kl_ref_exact", "exact")
+        yield _share("kl_ref_clamped", above("exact", CLAMPED), estimate="exact")
 
 
 def _advantages(batch: Batch) -> Iterator[Reading]:

@@ -1,4 +1,4 @@
-"""Weight matrices and a direction of each in; their largest singular values, stable ranks and better directions out.
+"""Weight matrices and a direction of each in; their largest singular values, how well these are found, stable ranks and better directions out.
 
 Shape suffixes: R rows, C columns of one weight; L Lanczos steps.
 """
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .rows import TINY
 
-YIELDS = ("weight_spectral_norm", "weight_stable_rank")
+YIELDS = ("weight_spectral_norm", "weight_stable_rank", "weight_spectral_residual")
 STEPS = 8  # of Lanczos, the first time
 ITERATIONS = 2  # of the power method, every time after it
 SQUARINGS = 10  # of the small matrix whose largest eigenvector is wanted
@@ -49,22 +49,30 @@ def first(weight_RC: Tensor, direction_C: Tensor) -> Tensor:
 
 
 def improve(weight_RC: Tensor, direction_C: Tensor) -> tuple[Tensor, Tensor]:
-    """Largest singular value, from below, and the direction after ITERATIONS of the power method."""
-    value = direction_C.sum()
+    """Largest singular value, from below, and how far it is from being one, [2]; and the direction after ITERATIONS of the power
+    method.
+
+    How far: ‖WᵀW v − θ v‖ / θ of the last direction v that was improved, θ = ‖W v‖²: some eigenvalue of WᵀW lies within that share
+    of θ.
+    """
+    found = direction_C.sum().expand(2)
     for _ in range(ITERATIONS):
         image_R = _product(weight_RC, direction_C)
         back_C = _transposed(weight_RC, image_R)
-        value = torch.linalg.vector_norm(back_C) / torch.linalg.vector_norm(image_R).clamp_min(TINY)
+        size = torch.linalg.vector_norm(image_R).clamp_min(TINY)
+        apart = torch.linalg.vector_norm(back_C / size - size * direction_C)
+        found = torch.stack([torch.linalg.vector_norm(back_C) / size, apart / size])
         direction_C = _better(back_C, direction_C)
-    return value, direction_C
+    return found, direction_C
 
 
-def readings(weight_RC: Tensor, value: Tensor) -> Tensor:
-    """Spectral norm and stable rank, [2]; 0 for zero weights, NaN where one is not finite."""
+def readings(weight_RC: Tensor, found_2: Tensor) -> Tensor:
+    """Spectral norm, stable rank and residual, [3]; 0 for zero weights, NaN where one is not finite."""
     frobenius = torch.linalg.vector_norm(weight_RC, dtype=torch.float32)
-    stable = (frobenius / value.clamp_min(TINY)).square().masked_fill(frobenius == 0, 0.0)
-    both = torch.stack([value, stable])
-    return both.masked_fill(frobenius.isfinite().logical_not(), math.nan)
+    value, apart = found_2.unbind(0)
+    stable = (frobenius / value.clamp_min(TINY)).square()
+    row = torch.stack([value, stable, apart]).masked_fill(frobenius == 0, 0.0)
+    return row.masked_fill(frobenius.isfinite().logical_not(), math.nan)
 
 
 def _scale(scales: list[Tensor], length: Tensor) -> Tensor:

@@ -30,6 +30,8 @@ def _told(one: Statistic) -> dict[str, Any]:
     told = asdict(one)
     del told["name"]
     told["needs"] = list(one.needs)
+    if one.columns == "none":
+        del told["columns"]
     return told
 
 

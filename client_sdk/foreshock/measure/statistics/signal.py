@@ -83,6 +83,8 @@ def _divergences(apart_KN: Tensor, names: list[str]) -> dict[str, Tensor]:
     found |= {f"{name}_k3": k3_N for name, k3_N in zip(names, k3_KN.unbind(0), strict=True)}
     if "old" in names:
         found["ratio"] = found["old_k1"].exp()
+    if "ref" in names:
+        found["ref_gap"] = found["ref_k1"].abs()
     if "rollout" in names:
         found["gap"] = found["rollout_k1"].abs()
     return found

@@ -105,12 +105,20 @@ class Ratio(Pairing):
     """The series over the other. Over zero there is no reading."""
 
     kind: Literal["ratio"]
+    least: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="the other counts as no less than this, so that what is divided by little does not read as much",
+    )
 
     def made(self, first: float, other: float, window: Pairs) -> tuple[float, str] | None:
         """Of this pair alone."""
-        if other == 0:
+        over = other if self.least is None else max(other, self.least)
+        if over == 0:
             return None
-        return first / other, f"{first:,.3g} over {other:,.3g}"
+        says = f"{first:,.3g} over {other:,.3g}"
+        return first / over, says if over == other else f"{says}, which counts as {over:,.3g}"
 
 
 class Correlation(Pairing):

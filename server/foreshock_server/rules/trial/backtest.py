@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 from foreshock_server.db import Database
@@ -12,6 +13,7 @@ from foreshock_server.models import Run
 from foreshock_server.rules.load import RuleSet
 from foreshock_server.rules.state import Kind
 from foreshock_server.rules.trial.asking import Bounds
+from foreshock_server.rules.trial.curves import Levels, curve_of, last_levels
 from foreshock_server.rules.trial.replay import Looked, Said, look, replay
 from foreshock_server.store.naming import find_run
 
@@ -28,6 +30,9 @@ class Subjected:
     outcome: int | None  # the step at which people saw it
     looked: Looked
     said: Mapping[str, list[Said]] = field(default_factory=dict)  # by rule, in the order of steps
+    ends: Mapping[str, Mapping[str, Levels]] = field(
+        default_factory=dict
+    )  # by rule and series: the last lines
 
 
 class Asked(NamedTuple):
@@ -60,12 +65,13 @@ def backtest(
                 sum(looked.readings[rule.id] * (0.05 if rule.detector.skips else 1.0) for rule in rules.rules)
             )
             said: dict[str, list[Said]] = {}
-            for each in replay(session, run.id, rules, bounds.check):
+            ends: dict[str, dict[str, Levels]] = {}
+            for each in replay(session, run.id, rules, bounds.check, partial(last_levels, ends)):
                 bounds.spend(_PER_TRANSITION)
                 said.setdefault(each.rule, []).append(each)
             for some in said.values():
                 some.sort(key=lambda each: (each.attempt, each.change.step))  # writers came one after another
-            tried.append(Subjected(run, one.healthy, one.outcome, looked, said))
+            tried.append(Subjected(run, one.healthy, one.outcome, looked, said, ends))
     return _report(rules, tried)
 
 
@@ -95,6 +101,7 @@ def _of_rule(rule: str, title: str, tried: Sequence[Subjected]) -> dict[str, Any
         "rule": rule,
         "title": title,
         "runs": runs,
+        "healthy_runs": [_of_run(rule, one) for one in healthy],
         "healthy": {
             "runs": len(healthy),
             "watched": len(looked),  # those that have a series for it
@@ -119,6 +126,7 @@ def _of_run(rule: str, one: Subjected) -> dict[str, Any]:
         "since_step": None if first is None else first.change.since_step,
         "severity": None if first is None else first.change.severity.value,
         "series": None if first is None else first.key,
+        "level": None if first is None else first.change.detail["level"],  # of its readings, that fired
         "share_of_baseline": None if first is None else first.change.detail["share_of_baseline"],
         "message": None if first is None else first.change.detail["message"],
         "critical_step": next(
@@ -128,6 +136,9 @@ def _of_run(rule: str, one: Subjected) -> dict[str, Any]:
         "firings": sum(each.change.kind is Kind.FIRED for each in said),
         "places": len({each.key for each in said if each.change.kind is Kind.FIRED}),
         "lead": None if step is None or one.outcome is None else one.outcome - step,
+        "shown": curve_of(
+            [one.key for one in one.looked.series[rule]], said, one.ends.get(rule, {}), one.run.last_step
+        ),
         "transitions": [_told(each) for each in said[:MOST_TOLD]],
         "transitions_left_out": max(0, len(said) - MOST_TOLD),
     }

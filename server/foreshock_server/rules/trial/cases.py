@@ -97,11 +97,11 @@ def parse_cases(text: str, name: str) -> Cases:
     try:
         return Cases.model_validate(data)
     except ValidationError as error:
-        problems = [_sentence(name, data, one) for one in error.errors(include_url=False)]
+        problems = [sentence_of(name, data, one) for one in error.errors(include_url=False)]
         raise BadRules(list(dict.fromkeys(one for one in problems if one))) from None
 
 
-def _sentence(name: str, data: Mapping[str, Any], error: ErrorDetails) -> str | None:
+def sentence_of(name: str, data: Mapping[str, Any], error: ErrorDetails) -> str | None:
     """None for what another sentence says better: of several ways to write a thing, each complains."""
     where, rest, said = name, list(error["loc"]), error["msg"]
     if len(rest) >= 2 and rest[0] == "tests" and isinstance(rest[1], int):

@@ -49,11 +49,26 @@ class Row(NamedTuple):
     kinds: tuple[Kind, ...]  # of the transitions at this step
 
 
+class Performed(NamedTuple):
+    """A case and what came of it."""
+
+    problems: list[str]  # what differs from what it expects, in lines; empty: nothing does
+    drawings: Mapping[str, list[list[Drawn]]]  # by key, entry by entry
+    rows: list[Row]
+
+
 def run(case: Case, rules: RuleSet) -> list[str]:
     """What differs from what the case expects, in lines; empty: nothing does."""
+    return perform(case, rules).problems
+
+
+def perform(case: Case, rules: RuleSet) -> Performed:
+    """The same, with what was drawn and how the alerts stood."""
     rule = rules.get(case.rule)
     if rule is None:
-        return [f"there is no rule {case.rule!r}; the pack has: {', '.join(one.id for one in rules.rules)}"]
+        return _refused(
+            f"there is no rule {case.rule!r}; the pack has: {', '.join(one.id for one in rules.rules)}"
+        )
     subjects: list[Subject] = []
     drawings: list[list[list[Drawn]]] = []  # of each series, of each of its entries
     for key, given in case.series.items():
@@ -66,7 +81,7 @@ def run(case: Case, rules: RuleSet) -> list[str]:
                 [_drawn(case, text, len(drawings) * 1000 + one) for one, text in enumerate(texts)]
             )
         except BadDrawing as bad:
-            return [f"series {key!r} {bad}"]
+            return _refused(f"series {key!r} {bad}")
     try:
         references = {
             key: Curve.of(
@@ -75,15 +90,26 @@ def run(case: Case, rules: RuleSet) -> list[str]:
             for place, (key, text) in enumerate(case.reference.items())
         }
     except BadDrawing as bad:
-        return [f"reference {bad}"]
+        return _refused(f"reference {bad}")
+    drawn = {one.key: entries for one, entries in zip(subjects, drawings, strict=True)}
     watched = rules.series_of(rule, subjects)
     if not watched:
-        return [f"the rule watches none of the series {', '.join(one.key for one in subjects)}"]
+        return _refused(f"the rule watches none of the series {', '.join(drawn)}", drawn)
     rows = _judge(rule, rules.with_parts([rule.id]), subjects, drawings, references)
     unknown = {one.series for one in case.expect if one.series not in {None, *(one.key for one in watched)}}
     if unknown:
-        return [f"`expect` names {sorted(map(str, unknown))}, which the rule does not watch here"]
-    return _differences(case, rows)
+        said = f"`expect` names {sorted(map(str, unknown))}, which the rule does not watch here"
+        return Performed([said], drawn, rows)
+    return Performed(_differences(case, rows), drawn, rows)
+
+
+def _refused(problem: str, drawings: Mapping[str, list[list[Drawn]]] | None = None) -> Performed:
+    return Performed([problem], drawings or {}, [])
+
+
+def worst(row: Row) -> Standing:
+    """Of all series that the rule watches."""
+    return max(row.standings.values(), key=lambda one: (_WORST[one.state], one.severity is Severity.CRITICAL))
 
 
 def _drawn(case: Case, text: str, further: int) -> list[Drawn]:
@@ -220,7 +246,7 @@ def _unmet(one: Expected, rows: Sequence[Row]) -> list[str]:
     if not wanted:
         return [f"{where}: {one.state} is expected, but nothing is drawn there"]
     for row in wanted:
-        standing = row.standings[one.series] if one.series else _worst(row)
+        standing = row.standings[one.series] if one.series else worst(row)
         if standing.state.value != one.state or (
             one.severity is not None
             and (standing.severity is None or standing.severity.value != one.severity)
@@ -239,10 +265,6 @@ def _reached(rows: Sequence[Row], step: int) -> list[Row]:
         if of_attempt[0].step <= step <= of_attempt[-1].step:
             found = [[row for row in of_attempt if row.step <= step][-1]]
     return found
-
-
-def _worst(row: Row) -> Standing:
-    return max(row.standings.values(), key=lambda one: (_WORST[one.state], one.severity is Severity.CRITICAL))
 
 
 def _timeline(rows: Sequence[Row]) -> list[str]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from foreshock_server.deps import PLAIN, WHOLE, Asking
-from foreshock_server.errors import Invalid, TooFast
+from foreshock_server.deps import PLAIN, WHOLE, Access, Asking
+from foreshock_server.errors import Invalid
 from foreshock_server.rules.load import RuleSet
+from foreshock_server.rules.own.drafts import LONGEST_TEXT, rule_in
 from foreshock_server.rules.trial.asking import Bounds, only, rules_of
 from foreshock_server.rules.trial.backtest import Asked, backtest
 from foreshock_server.rules.trial.suggest import suggest
+from foreshock_server.rules.trial.turns import turn
 
 router = APIRouter(tags=["rules"])
 
@@ -27,10 +26,6 @@ RunName = Annotated[str, Field(min_length=1, max_length=401, pattern=PLAIN)]
 RuleId = Annotated[str, Field(min_length=1, max_length=100)]
 Steps = Annotated[int, Field(ge=-(2**63), le=2**63 - 1, strict=False), WHOLE]
 
-_alone = (
-    threading.Lock()
-)  # the work is Python's, so two at a time would only wait for each other, and ingest for both
-
 
 class Trial(BaseModel):
     """Rules, and the runs to try them on."""
@@ -39,6 +34,9 @@ class Trial(BaseModel):
 
     pack: Annotated[str, Field(max_length=LONGEST_PACK)] | None = Field(
         None, description="YAML of a rule pack; left out: the rules in force"
+    )
+    draft: Annotated[str, Field(max_length=LONGEST_TEXT)] | None = Field(
+        None, description="YAML of one rule that is being written, instead of a pack"
     )
     rules: Annotated[list[RuleId], Field(max_length=200)] = Field(
         default=[], description="only the rules with these ids; empty: all"
@@ -63,10 +61,10 @@ def backtest_rules(trial: Trial, request: Request, access: Asking) -> dict[str, 
     stray = set(trial.outcomes) - set(trial.runs)
     if stray:
         raise Invalid(f"`outcomes` names {min(stray)!r}, which is not among `runs`.", field="outcomes")
-    rules = _rules(request, trial.pack, trial.rules)
+    rules = _rules(request, access, trial, trial.rules)
     asked = [Asked(one, outcome=trial.outcomes.get(one)) for one in trial.runs]
     asked += [Asked(one, healthy=True) for one in trial.healthy]
-    with _turn():
+    with turn():
         return backtest(
             request.app.state.database,
             rules,
@@ -87,6 +85,9 @@ class Wanted(BaseModel):
     pack: Annotated[str, Field(max_length=LONGEST_PACK)] | None = Field(
         None, description="YAML of the rule pack that it is in; left out: the rules in force"
     )
+    draft: Annotated[str, Field(max_length=LONGEST_TEXT)] | None = Field(
+        None, description="YAML of one rule that is being written, instead of a pack"
+    )
     healthy: Annotated[list[RunName], Field(min_length=1, max_length=500)] = Field(
         description="healthy runs, by id or name"
     )
@@ -98,8 +99,8 @@ class Wanted(BaseModel):
 @router.post("/rules/suggest")
 def suggest_threshold(wanted: Wanted, request: Request, access: Asking) -> dict[str, Any]:
     """The threshold that keeps a rate of false alarms, and what it rests on; `refused` says why there is none."""
-    rules = _rules(request, wanted.pack, [wanted.rule])
-    with _turn():
+    rules = _rules(request, access, wanted, [wanted.rule])
+    with turn():
         return suggest(
             request.app.state.database,
             rules.rules[0],
@@ -110,18 +111,12 @@ def suggest_threshold(wanted: Wanted, request: Request, access: Asking) -> dict[
         )
 
 
-def _rules(request: Request, pack: str | None, wanted: list[str]) -> RuleSet:
-    in_force: RuleSet = request.app.state.rules
-    return only(in_force if pack is None else rules_of(pack, "pack"), wanted)
-
-
-@contextmanager
-def _turn() -> Iterator[None]:
-    if not _alone.acquire(blocking=False):
-        raise TooFast(
-            "Rules are being tried on runs for somebody else; try again in some seconds.", retry_after=5.0
-        )
-    try:
-        yield
-    finally:
-        _alone.release()
+def _rules(request: Request, access: Access, trial: Trial | Wanted, wanted: list[str]) -> RuleSet:
+    with request.app.state.database.reading() as session:  # not for as long as the trial takes
+        in_force: RuleSet = request.app.state.rulebook.look(session).seen_by(access.within(None))
+    if trial.draft is not None:
+        rule, problems = rule_in(trial.draft)
+        if rule is None:
+            raise Invalid(f"`draft`: {problems[0].says}", field="draft")
+        return only(in_force.with_draft(rule), wanted or [rule.id])
+    return only(in_force if trial.pack is None else rules_of(trial.pack, "pack"), wanted)

@@ -67,12 +67,20 @@ def _nothing() -> None:
     return None
 
 
+def _ignored(_memory: Memory) -> None:
+    return None
+
+
 def replay(
-    session: Session, run_id: str, rules: RuleSet, meanwhile: Callable[[], None] = _nothing
+    session: Session,
+    run_id: str,
+    rules: RuleSet,
+    meanwhile: Callable[[], None] = _nothing,
+    after: Callable[[Memory], None] = _ignored,
 ) -> Iterator[Said]:
     """The transitions, one after another as their readings were recorded. The session must see one moment throughout.
 
-    `meanwhile` is called now and then, and may end it by raising.
+    `meanwhile` is called now and then, and may end it by raising; `after` is given what the rules remember at the end.
     """
     known = subjects(session, run_id)
     wanted = {
@@ -93,6 +101,8 @@ def replay(
             changes, messages = memory.changes, set(memory.messages)
             memory.stored()  # nothing is: only what happened since shall be told next
             yield from (Said(key[0], change, _message(change) in messages) for change in changes)
+    memory.settle()
+    after(memory)
 
 
 def _message(change: Change) -> tuple[str, Message]:

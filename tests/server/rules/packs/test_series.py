@@ -93,6 +93,7 @@ def test_only_what_is_critical_pages_unless_the_rule_is_known_to_be_early_and_ri
         "codebook-perplexity-falling",
         "latent-information-falling",
         "attention-keys-alike",
+        "classes-falling",
         "gradient-uneven",
     }
     if rule.id not in early and rule.detector.kind != "non-finite" and rule.severity != "critical":

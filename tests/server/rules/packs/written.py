@@ -58,6 +58,7 @@ LOGGED = (
     "train_loss",
     "val/loss",
     "eval_loss",
+    "val_accuracy",
     "reward",
     "true_score",
     "retention/first task",
@@ -84,6 +85,7 @@ def _train(
         loss = loss + sum(part.float().pow(2).mean() for part in out[1:] if isinstance(part, Tensor))
     last = list(model.parameters())[-1]
     run.observe.losses({"one": loss, "two": loss * 2 + last.sum()}, model=model)
+    run.observe.phase(loss, {"head": lm}, model=model)
     run.observe.curvature(other(feedforward.images()).pow(2).mean(), other, lr=1e-3)
     scaler.scale(loss).backward()
     for optimizer in optimizers:
@@ -119,6 +121,7 @@ def _show(run: foreshock.Run) -> None:
     rows = torch.randn(64, 8)
     run.observe.sequences(ids, finished=torch.rand(8) > 0.2, invalid=torch.rand(8) > 0.8)
     run.observe.responses("answers", torch.randn(sequences, 16), 4)
+    run.observe.cross_scores("answers", torch.randn(sequences, 2), prompts=4)
     run.observe.features(
         "penultimate",
         rows,

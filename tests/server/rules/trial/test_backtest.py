@@ -235,9 +235,9 @@ def test_over_http_what_cannot_be_is_a_422_with_a_sentence(fallen, client, body,
 
 
 def test_one_is_worked_on_at_a_time(fallen, client):
-    from foreshock_server.rules.trial import endpoint
+    from foreshock_server.rules.trial.turns import turn
 
-    with endpoint._alone:
+    with turn():
         answer = client.post("/api/v1/rules/backtest", json={"runs": ["fallen"]})
     assert answer.status_code == 429
     assert int(answer.headers["Retry-After"]) > 0

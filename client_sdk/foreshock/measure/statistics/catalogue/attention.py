@@ -35,6 +35,7 @@ STATISTICS: tuple[Statistic, ...] = (
         f" 3 % at 2 nats, 8 % near 0.3 nats. {_SAMPLED} {_LOCAL}",
         needs=_NEEDS,
         merge="mean",
+        columns="mean",
     ),
     Statistic(
         name="attention_entropy_normalized",
@@ -56,6 +57,7 @@ STATISTICS: tuple[Statistic, ...] = (
         f" {_LOCAL}",
         needs=_NEEDS,
         merge="mean",
+        columns="mean",
     ),
     Statistic(
         name="attention_heads_below",
@@ -73,6 +75,7 @@ STATISTICS: tuple[Statistic, ...] = (
         caveats=_SAMPLED,
         needs=_NEEDS,
         merge="mean",
+        columns="mean",
     ),
     Statistic(
         name="attention_heads_above",
@@ -90,6 +93,7 @@ STATISTICS: tuple[Statistic, ...] = (
         caveats=_SAMPLED,
         needs=_NEEDS,
         merge="mean",
+        columns="mean",
     ),
     Statistic(
         name="attention_sink",
@@ -107,6 +111,7 @@ STATISTICS: tuple[Statistic, ...] = (
         caveats=f"Padding on the left is skipped where the mask hides it. {_SAMPLED} {_LOCAL}",
         needs=_NEEDS,
         merge="mean",
+        columns="mean",
     ),
     Statistic(
         name="attention_sink_share",
@@ -124,6 +129,7 @@ STATISTICS: tuple[Statistic, ...] = (
         caveats=_SAMPLED,
         needs=_NEEDS,
         merge="mean",
+        columns="mean",
     ),
     Statistic(
         name="attention_logit_spread",
@@ -142,6 +148,7 @@ STATISTICS: tuple[Statistic, ...] = (
         caveats=f"A bias that grows with the distance (ALiBi) is part of it. {_SAMPLED}",
         needs=_NEEDS,
         merge="mean",
+        columns="mean",
     ),
     Statistic(
         name="attention_logit_max",
@@ -162,6 +169,7 @@ STATISTICS: tuple[Statistic, ...] = (
         f" {_SAMPLED}",
         needs=_NEEDS,
         merge="max",
+        columns="max",
     ),
     Statistic(
         name="attention_logit_bound",
@@ -180,5 +188,6 @@ STATISTICS: tuple[Statistic, ...] = (
         " is watched instead of its queries and keys.",
         needs=_NEEDS,
         merge="max",
+        columns="max",
     ),
 )

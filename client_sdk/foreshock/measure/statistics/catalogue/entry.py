@@ -10,7 +10,8 @@ from foreshock.series import SeriesSpec
 
 Merge = Literal["none", "sum", "mean", "max", "min", "norm"]
 """How the values of several ranks become one: ``mean`` is weighted by the rows each rank measured, ``norm`` is the root of the
-sum of squares, ``none`` cannot be had from the values (the first rank stands for all)."""
+sum of squares, ``none`` cannot be had from the values (the first rank stands for all). Over columns ``mean`` is weighted by
+their number."""
 
 COSTS: Mapping[str, str] = {
     "free": "falls out of what another statistic of the same tensor computes",
@@ -48,6 +49,7 @@ class Statistic:
         "absent"  # what is kept of a record without information; NaN is news, and alerts
     )
     merge: Merge = "none"
+    columns: Merge = "none"  # how the values of ranks that hold other columns of the same rows become one
     weight: str = (
         ""  # of a mean: the statistic of the same place that counts the rows; without one, ranks count alike
     )

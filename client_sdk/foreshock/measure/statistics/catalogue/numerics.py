@@ -23,6 +23,7 @@ STATISTICS: tuple[Statistic, ...] = (
         caveats="The label tensor says of what: activation, gradient, weight, momentum, second moment. A second moment that is infinite"
         " freezes its weight without a sign elsewhere. State is read as seldom as gradient matrices are.",
         merge="sum",
+        columns="sum",
     ),
     Statistic(
         name="lost_update_share",

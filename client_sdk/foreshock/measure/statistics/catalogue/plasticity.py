@@ -43,6 +43,7 @@ STATISTICS: tuple[Statistic, ...] = (
         caveats="Only a ReLU can be exactly zero; for GELU, SiLU and the like look at dormant units. Too high while the window holds few rows.",
         needs=("a nonlinear module, or two layers in a row",),
         merge="min",
+        columns="mean",
     ),
     Statistic(
         name="zero_activation_share",
@@ -61,6 +62,7 @@ STATISTICS: tuple[Statistic, ...] = (
         " a nonlinearity: over the tokens that it was sent; experts whose weights lie in one tensor are not seen.",
         needs=("a nonlinear module, or two layers in a row",),
         merge="mean",
+        columns="mean",
         weight="unit_samples",
     ),
     Statistic(
@@ -79,6 +81,7 @@ STATISTICS: tuple[Statistic, ...] = (
         caveats="At most 1024 rows of each record, drawn at random; a window is full at 4096.",
         needs=("a nonlinear module, or two layers in a row",),
         merge="sum",
+        columns="min",
     ),
     Statistic(
         name="dormant_gradient_share",

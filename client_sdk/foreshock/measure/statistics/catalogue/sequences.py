@@ -156,4 +156,22 @@ SEQUENCES: tuple[Statistic, ...] = (
         caveats="Of one layer's states; a little below zero is chance. Compare batches with as many prompts and responses.",
         needs=("states", "groups"),
     ),
+    Statistic(
+        name="response_information",
+        family=FAMILY,
+        title="What a response tells of its prompt",
+        unit="nats",
+        formula="mean over responses of ln p(y|x) − ln (1/P) Σ_j p(y|x_j), P prompts",
+        source="mutual information by cross-scoring, RAGEN-2, Wang et al. 2026, arXiv:2604.06268",
+        degenerate="0 when every response is as likely under each prompt; NaN with fewer than two prompts, or without responses",
+        healthy="near its most, ln P: each response fits its own prompt alone",
+        collapsed="falls towards 0 while token entropy stays: responses vary, but would do for any prompt (template collapse)",
+        cost="row",
+        caveats=(
+            "Exact, of the scores that it is given: a forward pass for each response and prompt, away from the training, such as 8 × 8"
+            " of them at each evaluation. At most ln P, so compare batches with as many prompts; a little below zero is chance."
+        ),
+        needs=("run.observe.cross_scores",),
+        merge="mean",
+    ),
 )

@@ -124,10 +124,30 @@ STATISTICS: tuple[Statistic, ...] = (
         cost="free",
         caveats=(
             "the logarithm of the uncentred effective rank; of rows of unit length it is the logarithm of the Vendi score. The phase"
-            " of a memorise-compress cycle is the sign of its change beside that of the loss"
+            " of a memorise-compress cycle is the sign of its change beside that of the loss: matrix_entropy_loss_cosine"
         ),
         merge="mean",
         weight="n_eff",
+    ),
+    Statistic(
+        name="matrix_entropy_loss_cosine",
+        family=FAMILY,
+        title="Does what lowers the loss lower the entropy of the layer",
+        unit="",
+        low=-1.0,
+        high=1.0,
+        formula="⟨∇L, ∇S₂⟩ / (‖∇L‖ ‖∇S₂‖) over the two largest tensors of each block, S₂ = −ln Σ q², q = λ_i/tr(XXᵀ)",
+        source="sign of the cosine of both gradients as the phase: Yu 2025, arXiv:2505.08727; S_α: Giraldo et al. 2014, arXiv:1211.2459, α = 2",
+        degenerate="0 where the entropy does not depend on the parameters; NaN with fewer than two valid rows",
+        healthy="changes its sign again and again: below 0 the layer memorises (the loss falls, the entropy rises), above 0 it compresses",
+        collapsed="below 0 for good: it only memorises; above 0 while the loss rises: what is being lost was needed",
+        cost="backward",
+        caveats=(
+            "Of this batch, at this step; look at its sign over many records. S₂ is the logarithm of the participation ratio, because"
+            " order one needs eigenvalues; the gradient is read from 16384 to 65536 evenly spaced coordinates of each block."
+        ),
+        needs=("run.observe.phase",),
+        merge="mean",
     ),
     Statistic(
         name="spectral_slope",

@@ -7,7 +7,7 @@ ARGS ?=
 ONLY ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo serve test test-services crash check format reference bench clean
+.PHONY: help demo serve test test-services fuzz crash check format reference bench clean
 
 help: ## list these words
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/' | expand -t 16
@@ -32,6 +32,10 @@ test-services: $(VENV)/.dev ## the whole demo and the tests that need PostgreSQL
 		FORESHOCK_TEST_STRICT=1 FORESHOCK_TEST_BROWSER=1 $(AGAIN) -m browser
 	FORESHOCK_TEST_STRICT=1 FORESHOCK_TEST_DEMO=1 $(BIN)/python -m pytest --cache-clear -m demo $(ARGS) || \
 		FORESHOCK_TEST_STRICT=1 FORESHOCK_TEST_DEMO=1 $(AGAIN) -m demo
+
+fuzz: $(VENV)/.dev ## the tests that draw their input, with new draws; FORESHOCK_TEST_EXAMPLES=2000
+	FORESHOCK_TEST_EXAMPLES=$${FORESHOCK_TEST_EXAMPLES:-2000} $(BIN)/python -m pytest --hypothesis-show-statistics -q \
+		-m "hypothesis and not (postgres or redis or browser or gpu or demo)" $(ARGS)
 
 crash: $(VENV)/.dev ## the crash matrix at full size: each victim killed fifty times; an hour
 	FORESHOCK_TEST_STRICT=1 FORESHOCK_CRASH_ROUNDS=50 $(BIN)/python -m pytest -n 2 --dist loadfile tests/crash $(ARGS)

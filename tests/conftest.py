@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from hypothesis import settings as drawing
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
@@ -17,6 +18,13 @@ from foreshock_server import migrate
 from foreshock_server.app import create_app
 from foreshock_server.db import Database
 from foreshock_server.settings import Settings
+
+# The same examples each time, so that what passes here passes everywhere; `make fuzz` draws others.
+drawing.register_profile("same", derandomize=True, database=None, deadline=None)
+drawing.register_profile(
+    "fuzz", deadline=None, max_examples=int(os.environ.get("FORESHOCK_TEST_EXAMPLES", "2000"))
+)
+drawing.load_profile("fuzz" if "FORESHOCK_TEST_EXAMPLES" in os.environ else "same")
 
 STRICT = os.environ.get("FORESHOCK_TEST_STRICT") == "1"
 

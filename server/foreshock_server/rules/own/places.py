@@ -7,6 +7,7 @@ done, all of it is written anew.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from typing import Any, NamedTuple
@@ -15,6 +16,19 @@ import yaml
 
 Path = Sequence[str | int]
 _WIDE = 10**6  # characters of a line, so that none is broken
+_BREAKS = re.compile("[\x85\u2028\u2029]")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what breaks a line in YAML and not in Python (NEL, LS, PS): safe_dump writes it bare, and reads a space back."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """A string, in double quotes where it would not be read back as it is."""
+        style = '"' if _BREAKS.search(data) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 class Place(NamedTuple):
@@ -56,14 +70,14 @@ def with_value(text: str, path: Path, value: Any) -> str:
 
 def written(data: Any) -> str:
     """As YAML that people read."""
-    text: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+    text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
     return text
 
 
 def inline(value: Any) -> str:
     """A value as it stands in a line."""
-    text: str = yaml.safe_dump(
-        [value], default_flow_style=True, sort_keys=False, allow_unicode=True, width=_WIDE
+    text: str = yaml.dump(
+        [value], Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=_WIDE
     )
     return text.strip()[1:-1]
 

@@ -15,6 +15,7 @@ import schemathesis
 from fastapi import FastAPI
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import get_state_machine_test
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import FailureGroup
@@ -26,6 +27,7 @@ from foreshock_server.notify.channel import NotDelivered
 from foreshock_server.settings import Settings
 
 EXAMPLES = int(os.environ.get("FORESHOCK_TEST_EXAMPLES", "40"))  # of each operation and mode
+WALK = 40  # examples of one machine: what it may ask depends on answers, which hypothesis cannot repeat exactly for long
 SEED = int(os.environ.get("FORESHOCK_TEST_SEED", "20"))
 KNOWN = {"run": "run-1", "name": "policy", "channel_id": "none", "attempt": 1}
 CHECKS = [
@@ -123,21 +125,24 @@ def ask(app: FastAPI, name: str, mode: GenerationMode, wanted: list[Any], exampl
     asked()
 
 
-def test_what_is_made_can_be_asked_for_and_what_is_deleted_is_gone(app):
+@pytest.mark.parametrize("walk", range(-(-EXAMPLES // WALK)))
+def test_what_is_made_can_be_asked_for_and_what_is_deleted_is_gone(app, walk):
     machine = schema_of(app).as_state_machine()
     machine.validate_response = lambda self, response, case, **_: case.validate_response(
         response, checks=[*CHECKS, checks.use_after_free, checks.ensure_resource_availability]
     )
-    machine.run(
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=6,
-            deadline=None,
-            database=None,
-            derandomize=True,
-            suppress_health_check=list(HealthCheck),
+    seed(SEED + walk)(
+        get_state_machine_test(
+            machine,
+            settings=settings(
+                max_examples=WALK,
+                stateful_step_count=6,
+                deadline=None,
+                database=None,
+                suppress_health_check=list(HealthCheck),
+            ),
         )
-    )
+    )()
 
 
 def test_the_document_declares_every_error_in_its_one_shape():

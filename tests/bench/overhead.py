@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from statistics import fmean
 
+import torch
 from tests.bench.report import OURS, Measure
 from tests.bench.service import Server, free_port, serving
 from tests.bench.turns import Subject, ours, rival, turns
@@ -88,6 +89,22 @@ SHAPES = (
     ),
 )
 
+ON_A_GPU = Shape(
+    "gpt2",
+    "GPT-2 small on a GPU, compiled, bfloat16, T=1024, B=8",
+    {
+        "bare": "bare",
+        "bare again": "bare",
+        f"foreshock, {ALONE}": "foreshock-alone",
+        f"foreshock, every family, {ALONE}": "foreshock-every",
+        "wandb.watch every 100 steps": "wandb-100",
+        "wandb.watch every step": "wandb-1",
+        "effective rank by exact SVD, 12 blocks, each step": "svd",
+    },
+    runs=8,
+    dear=("wandb.watch every step", "effective rank by exact SVD"),
+)
+
 
 def run(folder: Path, quick: bool) -> list[Measure]:
     """Both halves against one server."""
@@ -98,7 +115,7 @@ def run(folder: Path, quick: bool) -> list[Measure]:
             measures.append(
                 log_calls(where, server, metrics, pause, steps // 20 if quick else steps, 1 if quick else 7)
             )
-        for shape in SHAPES:
+        for shape in (*SHAPES, *([ON_A_GPU] if torch.cuda.is_available() else [])):
             measures += _training_steps(folder / shape.name, server, quick, shape)
     return measures
 

@@ -9,7 +9,8 @@ from statistics import median
 
 import pytest
 import torch
-from tests.gpu.gpt2 import Size, by_turns
+from tests.bench.subjects.models import GPT2
+from tests.gpu.gpt2 import by_turns
 
 pytestmark = [
     pytest.mark.gpu,
@@ -24,7 +25,7 @@ NOISE = 0.5  # percent: two bare models differ by as much from block to block
 @pytest.mark.parametrize("policy", [False, True], ids=["watched", "watched, logits shown"])
 def test_watching_costs_no_more_than_its_budget(policy: bool) -> None:
     """Writes build/bench/gpu.json; the assertion allows for the noise of the machine, the file does not."""
-    turns = by_turns(Size(), "cuda", blocks=30, steps=20, warm=200, policy=policy)
+    turns = by_turns(GPT2, "cuda", blocks=30, steps=20, warm=200, policy=policy)
     told = json.loads(OUT.read_text()) if OUT.exists() else {}
     overhead = 100 * (median(turns.ratios) - 1)
     about = {

@@ -1,6 +1,6 @@
 """`training.py SHAPE:VARIANT FOLDER URL TORCH`: by turns trains a small model, answers the seconds of each step.
 
-SHAPE: transformer · convolutional (see models.py). VARIANT: bare · foreshock (watch and, of the transformer, observe.policy, at
+SHAPE: transformer · convolutional · gpt2 (see models.py; the last on a GPU, compiled, in bfloat16). VARIANT: bare · foreshock (watch and, of the transformer, observe.policy, at
 default cadences and budget) · foreshock-alone (the same, only spooled: no server works on these cores) · foreshock-every (every family that can be watched, within the default
 budget, only spooled) · foreshock-all (every family, no budget) · wandb-1, wandb-100 (watch everything,
 a record in so many steps) · cockpit-economy, cockpit-full (its own choices of quantities, each step) · svd (effective rank of
@@ -33,7 +33,9 @@ Around = Callable[
     [Tensor, Tensor, Tensor, int], AbstractContextManager[Any]
 ]  # of the same, around the backward pass
 MEMORY = 12 << 30
-model = made(shape)
+CUDA = shape == "gpt2"
+device = "cuda" if CUDA else "cpu"
+model = made(shape).to(device)
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
 criterion: nn.Module = nn.CrossEntropyLoss()
 data = torch.Generator().manual_seed(1)
@@ -48,7 +50,8 @@ def effective_rank(x: Tensor) -> float:
 
 
 def bare() -> tuple[Finish, Around]:
-    return lambda scores, classes, loss, number: loss.item(), lambda *_: nullcontext()
+    """The loss is read each step, but on a GPU, where that would wait for the device."""
+    return lambda scores, classes, loss, number: None if CUDA else loss.item(), lambda *_: nullcontext()
 
 
 def foreshock(everything: bool, alone: bool = False, budget: bool = True) -> tuple[Finish, Around]:
@@ -59,7 +62,7 @@ def foreshock(everything: bool, alone: bool = False, budget: bool = True) -> tup
     run.watch(model, optimizer=optimizer, families=["all"] if everything else None, quiet=True)
 
     def finish(scores: Tensor, classes: Tensor, loss: Tensor, number: int) -> None:
-        if shape == "transformer":
+        if shape != "convolutional":
             run.observe.policy(scores, actions=classes)
         run.log(loss=loss)
         run.step()
@@ -122,25 +125,46 @@ VARIANTS: dict[str, Callable[[], tuple[Finish, Around]]] = {
     "svd": svd,
 }
 finish, around = VARIANTS[variant]()
+plain, _ = bare()
+forward = torch.compile(model) if CUDA else model  # after whoever watches it
 number = 0
+
+
+def wait() -> None:
+    """Until the device has done what it was given."""
+    if CUDA:
+        torch.cuda.synchronize()
+
+
+def timed(steps: int, paused: bool) -> list[float]:
+    """The seconds of each step; on a GPU of the first, and the mean of the others, which run ahead of it."""
+    if not CUDA:
+        return [step(paused) for _ in range(steps)]
+    seconds = []
+    for some in filter(None, (min(steps, 1), steps - 1)):
+        wait()
+        began = time.perf_counter()
+        for _ in range(some):
+            step(paused)
+        wait()
+        seconds += [(time.perf_counter() - began) / some] * some
+    return seconds
 
 
 def step(paused: bool = False) -> float:
     """One step of training, with the variant's own calls inside the clock, or without them."""
     global number
-    inputs, classes = batch(shape, data)
+    inputs, classes = (each.to(device) for each in batch(shape, data))
     began = time.perf_counter()
     optimizer.zero_grad()
-    scores = model(inputs)
-    by_class = scores.movedim(-1, 1)  # as the criterion wants it
-    loss = criterion(by_class, classes)
+    with torch.autocast(device, torch.bfloat16, enabled=CUDA):
+        scores = forward(inputs)
+        by_class = scores.movedim(-1, 1)  # as the criterion wants it
+        loss = criterion(by_class, classes)
     with around(by_class, classes, loss, number):
         torch.autograd.backward(loss, create_graph=getattr(around, "graph", False))
     optimizer.step()
-    if paused:
-        loss.item()
-    else:
-        finish(scores, classes, loss, number)
+    (plain if paused else finish)(scores, classes, loss, number)
     number += 1
     return time.perf_counter() - began
 
@@ -153,7 +177,7 @@ def handle(request: dict[str, Any]) -> Any:
     paused = request.get("paused", False)
     if run is not None:
         (run.pause if paused else run.resume)()
-    return [step(paused) for _ in range(request["steps"])]
+    return timed(request["steps"], paused)
 
 
 serve(handle)

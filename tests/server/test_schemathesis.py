@@ -45,6 +45,7 @@ BETWEEN_THE_LINES = {
     "get_runs": "which cursor is of which order",
     "get_data": "`first` must not lie after `last`",
     "get_heatmap": "the same",
+    "get_figure": "the same",
     "backtest_rules": "which runs there are, and what is a pack",
     "suggest_threshold": "which runs and rules there are, and what is a pack",
     "create_own_rule": "what is a rule",

@@ -71,7 +71,7 @@ def test_a_killed_trainer(embedded: Embedded, seed: int) -> None:
     assert spooled == list(range(first)), "the spool has gaps or doubles"
     lost = [(step, ago) for step, ago in handed_over if step >= first]
     assert all(ago < SPOOLED_AFTER for _, ago in lost), f"lost although handed over long before: {lost}"
-    checkpoint = first if rng.random() < 0.5 else rng.randrange(first)
+    checkpoint = first if rng.random() < 0.5 else rng.randrange(max(first, 1))
     early = rng.random() < 0.5
     if early:
         sync(embedded, run_id)

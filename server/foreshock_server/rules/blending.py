@@ -38,19 +38,27 @@ def blend(
     for slot in one.first:
         memory.watch(session, one.rule, slot.series_id)
     for number, watch in list(memory.derived.get(one.rule.id, {}).items()):
-        series = memory.subject(session, number)
-        partners = {
-            slot.series_id
-            for slot in one.other
-            if one.rule.compares(series, memory.subject(session, slot.series_id))
-        }
+        pairing = (*key, group.frame, one.rule.id, number)
+        partners = memory.partners.get(pairing)
+        if partners is None:
+            partners = memory.partners[pairing] = _partners(session, memory, one, number)
         own = [{number: row[number]} if number in row else {} for row in first]
-        others = [[value for each, value in row.items() if each in partners] for row in other]
+        others = [[row[each] for each in partners if each in row] for row in other]
         if isinstance(one.rule.derive, Reference) and any(own):
             others = _read_there(
                 memory.reference(session, one.rule.derive.run, watch), one.rule.derive, group
             )
         _feed(memory, watch, key, group, own, others, (*order, one.rank), changes)
+
+
+def _partners(session: Session, memory: Memory, one: Blend, number: int) -> tuple[int, ...]:
+    """The series of the frame that this one is compared with, in the order of the frame."""
+    series = memory.subject(session, number)
+    return tuple(
+        slot.series_id
+        for slot in one.other
+        if one.rule.compares(series, memory.subject(session, slot.series_id))
+    )
 
 
 def _feed(

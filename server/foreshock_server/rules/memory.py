@@ -61,6 +61,9 @@ class Memory:
     references: dict[tuple[str, str], Curve] = field(default_factory=dict)  # by run and series, as read
     firing: dict[str, dict[int, Member]] = field(default_factory=dict)  # rule -> its members, by series
     plans: dict[tuple[int, str, int], Plan] = field(default_factory=dict)  # by attempt, writer, frame
+    partners: dict[tuple[int, str, int, str, int], tuple[int, ...]] = field(
+        default_factory=dict
+    )  # by attempt, writer, frame, rule and series: those of the frame that it is compared with
     shelves: dict[tuple[int, str, int], Shelf] = field(default_factory=dict)  # by the same
     subjects: dict[int, Subject] = field(default_factory=dict)  # by id; read when one is missing
     ended: bool = False  # the run had, when its silence was last looked at

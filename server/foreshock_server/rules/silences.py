@@ -63,7 +63,7 @@ def hear(
 
 def turn(memory: Memory, order: tuple[int, int], changes: list[Change]) -> None:
     """After a block: what came in it behind the last reading of a series, such as that it fell silent."""
-    for watch in [*(watch for _, watch, _ in _watches(memory)), *memory.renewing]:
+    for watch in [watch for watch in (*memory.silences.values(), *memory.renewing) if watch.waiting]:
         if watch.waiting:
             memory.unshelve((watch.rule.id, watch.series.series_id))
             watch.turn((*order, 0), changes)

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from foreshock_server.rules.derived.derivation import Derivation, Last, Made, Moment, Process, last_of
-from foreshock_server.rules.detectors.reading import middle_of
-from foreshock_server.rules.detectors.trend import middle_of_array, slopes_between
+from foreshock_server.rules.detectors.trend import pairs_of
 from foreshock_server.rules.matching import Match
 
 Pairs = tuple[tuple[float, float], ...]
@@ -174,28 +174,31 @@ class Divergence(Pairing):
 
     def made(self, first: float, other: float, window: Pairs) -> tuple[float, str] | None:
         """Over the window."""
-        rose, risen = (self._change([pair[side] for pair in window]) for side in (0, 1))
+        rose, risen = self._changes(np.array(window, np.float64))
         says = f"{_way(rose)} while the other {_way(risen)}, over {self.window} readings"
         away, along = (-rose, -risen) if self.falls else (rose, risen)
         if self.holds is not None and along <= self.holds:
             return away, says
         return min(away, -along), says
 
-    def _change(self, values: Sequence[float]) -> float:
-        """From the first block to the last, along the line on which most blocks agree."""
+    def _changes(self, pairs_N2: NDArray[np.float64]) -> tuple[float, float]:
+        """From the first block to the last, along the line on which most blocks agree, of each of the two."""
         size = self.window // _BLOCKS
-        levels = [middle_of(values[at : at + size]) for at in range(0, self.window, size)]
-        highest = max(abs(level) for level in levels)
-        if highest == 0 or not math.isfinite(highest):
-            return 0.0
-        slopes = slopes_between(_PLACES, np.array(levels) / highest)
-        slope = middle_of_array(slopes)
-        agreed = float(np.mean(slopes * slope > 0))
-        return slope * (_BLOCKS - 1) if agreed >= self.agreement else 0.0
+        ordered_BS2 = np.sort(pairs_N2.reshape(_BLOCKS, size, 2), axis=1)
+        levels_B2 = ordered_BS2[:, (size - 1) // 2] / 2 + ordered_BS2[:, size // 2] / 2
+        highest_2 = np.abs(levels_B2).max(0)
+        shares_B2 = levels_B2 / np.where(highest_2 > 0, highest_2, 1.0)
+        slopes_P2 = (shares_B2[_LATER] - shares_B2[_EARLIER]) / _APART
+        slope_2 = np.sort(slopes_P2, axis=0)[_MIDDLE].sum(0) / 2
+        agree_2 = (slopes_P2 * slope_2 > 0).sum(0) >= self.agreement * len(_APART)
+        one, two = np.where(agree_2, slope_2 * (_BLOCKS - 1), 0.0).tolist()
+        return one, two
 
 
 _BLOCKS = 8
-_PLACES = np.arange(_BLOCKS, dtype=np.float64)
+_EARLIER, _LATER = pairs_of(_BLOCKS)
+_APART = (_LATER - _EARLIER).astype(np.float64)[:, None]
+_MIDDLE = [len(_APART) // 2 - 1, len(_APART) // 2]  # of as many slopes, which is even
 
 
 def _way(change: float) -> str:

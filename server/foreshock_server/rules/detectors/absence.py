@@ -85,6 +85,9 @@ class Absence(EveryReading):
 
         `ran`: its steps with their times, in order; `came`: those of them with a reading of the series; `at`: when it arrived.
         """
+        if len(ran) == 1 and self._goes_on(memory, process, ran[0][0], came, at):  # nearly always
+            step, time = ran[0]
+            return AbsenceMemory(process, step, step, time, at), []
         told: list[Verdict] = []
         if memory.process != process:
             if not came:
@@ -109,6 +112,23 @@ class Absence(EveryReading):
                 top, top_at = step, time
         arrived = at if came else memory.arrived
         return AbsenceMemory(process, last, top, top_at, arrived, silent), told
+
+    def _goes_on(
+        self, memory: AbsenceMemory, process: Process, step: int, came: Collection[int], at: float
+    ) -> bool:
+        """True when the series came with the next step of its process and in time, and was not silent: then only that is remembered."""
+        last, top, arrived = memory.last, memory.top, memory.arrived
+        return (
+            memory.process == process
+            and not memory.silent
+            and step in came
+            and (
+                top is None
+                or last is None
+                or (step > top and (self.steps is None or top - last <= self.steps))
+            )
+            and (self.seconds is None or arrived is None or at <= arrived + self.seconds)
+        )
 
     def look(self, memory: AbsenceMemory, now: float) -> tuple[AbsenceMemory, list[Verdict]]:
         """The memory when nothing has arrived until now, and what that tells."""

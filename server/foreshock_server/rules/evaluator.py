@@ -67,14 +67,16 @@ class Evaluator:
         leases: Leases | None = None,
         settle: float = 0.0,
         clock: Callable[[], float] = time.time,
+        passing: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``clock`` says when it is, ``passing`` how old what is not stored becomes."""
         self.database = database
         self.bus = bus
         self.settings = settings
         self._leases = leases or AllMine()
         self._settle = settle
         self._storing = 0.0  # seconds that storing a run took, about, waiting for the database included
-        self._clock = clock
+        self._clock, self._passing = clock, passing
         self._book = rules if isinstance(rules, Rulebook) else Rulebook(rules)
         self._use(self._book.files)
         self._outdated: set[str] = set()  # rules that are others than a moment ago, or gone
@@ -123,7 +125,7 @@ class Evaluator:
             return 0
         blocks = self._judge(session, memory, reach)
         self.behind = self.behind or not memory.has_seen(reach)
-        self._used[run_id] = time.monotonic()
+        self._used[run_id] = self._passing()
         if memory.since is None:
             memory.since = self._used[run_id]
         return blocks
@@ -160,7 +162,7 @@ class Evaluator:
                 memory = self._memories.get(run_id)
                 if memory is not None and memory.retired:
                     self._judge.retire(session, memory)
-                    memory.since = time.monotonic()
+                    memory.since = self._passing()
 
     def _look(self, session: Session, now: float) -> None:
         """At the runs of which a series is overdue, though nothing of them is new."""
@@ -183,7 +185,7 @@ class Evaluator:
     def _adopt(self, session: Session, run_id: str) -> None:
         """A run that goes on without anything new, as when it was another worker's, or this process is young."""
         self._memories[run_id] = Memory.load(session, run_id, self.rules)
-        self._used[run_id] = time.monotonic()
+        self._used[run_id] = self._passing()
 
     def _overdue(self, session: Session, memory: Memory, now: float) -> None:
         run, reach = session.get(Run, memory.run_id), reach_of(session, memory.run_id)
@@ -191,13 +193,13 @@ class Evaluator:
             return  # what has arrived is judged first
         self._judge.look(session, memory, run, now)
         if memory.touched and memory.since is None:
-            memory.since = time.monotonic()
+            memory.since = self._passing()
 
     def _due(self) -> tuple[list[Memory], list[Memory]]:
         """What shall be stored now: at once, and in turn, those first that have waited longest."""
         unsaved = [one for one in self._memories.values() if one.since is not None]
         dear = min(LONGEST_SETTLE, len(unsaved) * self._storing / SETTLE_SHARE) if self._settle else 0.0
-        since = time.monotonic() - max(self._settle, dear)
+        since = self._passing() - max(self._settle, dear)
         urgent, patient = [], []
         for one in sorted(unsaved, key=lambda one: one.since or 0.0):
             if one.urgent or not self._leases.mine(one.run_id):
@@ -269,7 +271,7 @@ class Evaluator:
 
     def _forget(self) -> None:
         """The memories of runs that nothing comes from."""
-        old = time.monotonic() - IDLE_SECONDS
+        old = self._passing() - IDLE_SECONDS
         idle = [run_id for run_id, at in self._used.items() if at < old]
         self._forget_runs(
             [one for one in idle if one not in self._memories or due(self._memories[one]) is None]

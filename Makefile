@@ -57,8 +57,8 @@ format: $(VENV)/.dev ## let ruff rewrite what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.dev ## ours beside its rivals, as ratios, into build/bench; ONLY=overhead
-	$(BIN)/python -m tests.bench $(ONLY)
+bench: $(VENV)/.dev ## ours beside its rivals, as ratios, into build/bench; ONLY=overhead; cut off, it goes on; PAIRS="grpo simsiam"
+	$(BIN)/python -m tests.bench $(ONLY) --keep build/zoo $(if $(PAIRS),--pairs $(PAIRS))
 
 clean: ## forget the environment and what was built
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -9,7 +9,9 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.bench import machine, report
 from tests.bench.report import Measure
@@ -31,6 +33,17 @@ def main() -> int:
         action="store_true",
         help="a few readings each: does it run at all; the numbers mean nothing",
     )
+    parser.add_argument(
+        "--pairs",
+        nargs="+",
+        default=[],
+        help="of detection: the pairs of the zoo to train, and no other (default: all)",
+    )
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        help="of detection: a folder in which trainings stay, so that who was cut off begins where that was",
+    )
     chosen = parser.parse_args()
     unknown = sorted(set(chosen.areas) - set(AREAS))
     if unknown:
@@ -43,8 +56,9 @@ def main() -> int:
             datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         )
         began = time.monotonic()
-        measures = measured(area, quick=chosen.quick)
-        report.write(chosen.out / f"{area}.json", about, date, measures)
+        more = {"pairs": chosen.pairs, "keep": chosen.keep and chosen.keep.resolve()}
+        for measures in measured(area, chosen.quick, **more if area == "detection" else {}):
+            report.write(chosen.out / f"{area}.json", about, date, measures)
         print(f"{area}: {time.monotonic() - began:.0f} s, {chosen.out / f'{area}.json'}", flush=True)
         everything += measures
         if any(reason_of.startswith(report.OURS) for measure in measures for reason_of in measure.reasons):
@@ -55,17 +69,19 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def measured(area: str, *, quick: bool) -> list[Measure]:
-    """The measures of one area; an area that breaks is one row with the reason."""
+def measured(area: str, quick: bool, **more: Any) -> Iterator[list[Measure]]:
+    """The measures of one area, of a long one as many as are known so far, again and again; an area that breaks is one row with the reason."""
+    sofar: list[Measure] = []
     with tempfile.TemporaryDirectory(prefix=f"bench-{area}-", ignore_cleanup_errors=True) as folder:
         try:
-            measures: list[Measure] = importlib.import_module(f"tests.bench.{area}").run(Path(folder), quick)
+            found = importlib.import_module(f"tests.bench.{area}").run(Path(folder), quick, **more)
+            for sofar in [found] if isinstance(found, list) else found:
+                yield sofar
         except Exception as error:
             traceback.print_exc()
             broken = Measure(area, "", "lower")
             broken.absent(report.OURS, f"{type(error).__name__}: {error}")
-            return [broken]
-        return measures
+            yield [*sofar, broken]
 
 
 if __name__ == "__main__":

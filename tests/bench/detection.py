@@ -7,7 +7,7 @@ sounds before the fall began is a false alarm, and such a run is not detected. O
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,17 +35,21 @@ LONG, SHORT = (
 )  # readings of the baseline: a long one after a healthy beginning, a short one where the fall may begin at once
 
 
-def run(folder: Path, quick: bool) -> list[Measure]:
-    """After a healthy beginning (a rank, say), from the first step on (the policy entropy of a fine-tuning run), and the zoo."""
+def run(
+    folder: Path, quick: bool, pairs: Sequence[str] = (), keep: Path | None = None
+) -> Iterator[list[Measure]]:
+    """After a healthy beginning (a rank, say), from the first step on (the policy entropy of a fine-tuning run), and the zoo, of which more
+    is known after each pair."""
     size, batches = (3, 2) if quick else (100, BATCHES)
     rank, entropy = builtin("effective_rank"), builtin("policy_entropy")
     later = {OURS: ours(rank), **classics(LONG)}
     at_once = {OURS: ours(entropy), **classics(SHORT)}
-    return [
+    drawn = [
         *_measured("fall after 500 to 3000 steps", later, size, batches, at_once=False),
         *_measured("fall from the first step", at_once, size, batches, at_once=True),
-        *trainings.measured(quick),
     ]
+    for real in trainings.measured(quick, pairs, keep):
+        yield [*drawn, *real]
 
 
 def builtin(statistic: str) -> Rule:

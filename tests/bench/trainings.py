@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Literal
 
-from tests.bench.report import Measure
+from tests.bench.report import OURS, Measure
 from tests.zoo.judging import campaign, pairs, telling
 from tests.zoo.judging.counted import Score, by_family, subjects
+from tests.zoo.judging.trial import Ran
 
 PROCESSES = 2
 
 
-def measured(quick: bool, processes: int = PROCESSES) -> list[Measure]:
-    """Of each family and of all; `quick`: one pair, one seed of each size."""
-    names = ["simsiam"] if quick else pairs.names()
+def measured(
+    quick: bool, names: Sequence[str] = (), keep: Path | None = None, processes: int = PROCESSES
+) -> Iterator[list[Measure]]:
+    """Of each family and of all: what is known after each pair of these (default: all), the last is everything. `quick`: one pair where none
+    is named, one seed of each size. `keep`: the folder in which trainings stay, for who was cut off."""
+    names = names or (["simsiam"] if quick else pairs.names())
     wanted = (
         campaign.settings(campaign.TUNING_SEEDS[:1], campaign.REPORTED_SEEDS[:1])
         if quick
         else campaign.settings()
     )
-    ran = campaign.campaign(names, wanted, processes, telling.say)
+    ran: list[Ran] = []
+    failed: list[Measure] = []
+    for tried in campaign.campaign(names, wanted, processes, telling.say, keep):
+        if tried.error is None:
+            ran += tried.ran
+        else:
+            failed.append(Measure(f"trainings, {tried.pair}", "", "lower"))
+            failed[-1].absent(OURS, f"{type(tried.error).__name__}: {tried.error}")
+        yield [*(_of(ran) if ran else ()), *failed]
+
+
+def _of(ran: Sequence[Ran]) -> list[Measure]:
     tuning = [one for one in ran if one.setting.size == "tuning"]
     reported = [one for one in ran if one.setting.size == "reported"]
-    better = {name: pairs.load(name).better for name in names}
+    better = {name: pairs.load(name).better for name in {one.pair for one in ran}}
     of_family = by_family(subjects(tuning), reported, better)
     print(telling.table(of_family), flush=True)
     return [one for family, some in of_family.items() for one in _measures(family, some) if one.runs]

@@ -20,12 +20,14 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=1)
     chosen = parser.parse_args()
     names = chosen.names or pairs.names()
-    ran = campaign.campaign(
-        names, campaign.settings(chosen.seeds, []), chosen.processes, say, chosen.keep.resolve()
-    )
+    wanted = campaign.settings(chosen.seeds, [])
+    tried = list(campaign.campaign(names, wanted, chosen.processes, say, chosen.keep.resolve()))
+    ran = [one for pair in tried for one in pair.ran if pair.error is None]
     better = {name: pairs.load(name).better for name in names}
     print(table(by_family(ours(), ran, better)))
-    return 0
+    failed = [f"{pair.pair}: {pair.error}" for pair in tried if pair.error is not None]
+    print("\n".join(failed), file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing.util import Finalize
 from pathlib import Path
@@ -25,6 +26,15 @@ _opened = ExitStack()  # of a worker process
 _try_out: Callable[[Pair, Setting], Ran] | None = None
 
 
+@dataclass(frozen=True)
+class Tried:
+    """All trainings of one pair, or those before the first that failed."""
+
+    pair: str
+    ran: list[Ran]
+    error: Exception | None = None
+
+
 def settings(tuning: Sequence[int] = TUNING_SEEDS, reported: Sequence[int] = REPORTED_SEEDS) -> list[Setting]:
     """Of one pair, both twins of each seed."""
     return [
@@ -39,25 +49,32 @@ def campaign(
     processes: int,
     done: Callable[[Ran], None] = lambda _: None,
     keep: Path | None = None,
-) -> list[Ran]:
-    """All of them, in this order; `done` is told of each as it ends. What fails in one training is raised here. In the folder `keep`
-    trainings stay, and those that are there are only judged."""
+) -> Iterator[Tried]:
+    """Pair by pair, in this order; `done` is told of each training as it ends. A pair of which one fails says so and the next is tried. In
+    the folder `keep` trainings stay, and those that are there are only judged: who was cut off begins where that was."""
     with (
         tempfile.TemporaryDirectory(prefix="zoo-", ignore_cleanup_errors=True) as folder,
         ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _open, (folder, keep)) as pool,
     ):
-        tasks = [pool.submit(_run, name, setting) for name in names for setting in wanted]
+        tasks = {name: [pool.submit(_run, name, setting) for setting in wanted] for name in names}
         try:
-            return list(_each((task.result() for task in tasks), done))
-        except BaseException:
+            for name in names:
+                yield _tried(name, tasks.pop(name), done)
+        finally:  # who leaves early waits only for what has begun
             pool.shutdown(cancel_futures=True)
-            raise
 
 
-def _each(ran: Iterator[Ran], done: Callable[[Ran], None]) -> Iterator[Ran]:
-    for one in ran:
-        done(one)
-        yield one
+def _tried(name: str, tasks: Sequence[Future[Ran]], done: Callable[[Ran], None]) -> Tried:
+    ran: list[Ran] = []
+    try:
+        for task in tasks:
+            ran.append(task.result())
+            done(ran[-1])
+    except Exception as error:
+        for task in tasks:
+            task.cancel()
+        return Tried(name, ran, error)
+    return Tried(name, ran)
 
 
 def _open(folder: str, keep: Path | None) -> None:

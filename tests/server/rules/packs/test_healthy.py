@@ -17,6 +17,8 @@ BUILT_IN = RuleSet.load(Settings())
 # Of a loss a dip is progress, and what comes after it is not; of what was learnt before a lasting loss is the illness itself.
 # The number of a task has no shape.
 OTHERWISE = {"overfitting", "forgetting", "stability-gap", "task-begins"}
+# Half of a joint rule, which alone sends: its own warnings are often no news, as its source says.
+HALVES = {"samples-vary-less"}
 STATISTICAL = [
     rule
     for rule in BUILT_IN.rules
@@ -54,4 +56,4 @@ def test_a_healthy_run_does_not_page_and_is_hardly_ever_warned(rule, shapes):
         said += judge(rule, shaped(levels, shape), levels.every).changes
     loud = [one for one in said if one.severity.value == "critical" or rule.notify.severity == "warning"]
     assert loud == []
-    assert sum(one.kind.value == "fired" for one in said) <= 1
+    assert rule.id in HALVES or sum(one.kind.value == "fired" for one in said) <= 1

@@ -12,6 +12,7 @@ from tests.zoo.judging.counted import Score, by_family, subjects
 from tests.zoo.judging.trial import Ran
 
 PROCESSES = 2
+QUICK_SEED = 1000  # seen before: no seed that is reported is looked at by who only tries whether it runs
 
 
 def measured(
@@ -20,11 +21,7 @@ def measured(
     """Of each family and of all: what is known after each pair of these (default: all), the last is everything. `quick`: one pair where none
     is named, one seed of each size. `keep`: the folder in which trainings stay, for who was cut off."""
     names = names or (["simsiam"] if quick else pairs.names())
-    wanted = (
-        campaign.settings(campaign.TUNING_SEEDS[:1], campaign.REPORTED_SEEDS[:1])
-        if quick
-        else campaign.settings()
-    )
+    wanted = campaign.settings(campaign.TUNING_SEEDS[:1], [QUICK_SEED]) if quick else campaign.settings()
     ran: list[Ran] = []
     failed: list[Measure] = []
     for tried in campaign.campaign(names, wanted, processes, telling.say, keep):

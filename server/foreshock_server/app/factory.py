@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.concurrency import run_in_threadpool
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import BaseRoute
 
 from foreshock_server.app import answers, contract, health, page, unknown
 from foreshock_server.app.backlog import Backlog
@@ -103,7 +105,6 @@ def create_app(settings: Settings, bus: Bus | None = None) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # FastAPI's page loads from another host; see page.docs
         redoc_url=None,
-        generate_unique_id_function=lambda route: route.name,  # operation ids that a generated client can use
     )
     app.state.settings = settings
     app.state.database = database
@@ -123,11 +124,7 @@ def create_app(settings: Settings, bus: Bus | None = None) -> FastAPI:
     instruments.queue(committer.waiting, lambda: receiver.budget.used, committer.age)
     app.state.readiness.parts["committer"] = Waits("blocks wait for their commit", committer.age)
     instruments.listeners(lambda: len(app.state.listeners))
-    for router in FEATURES:
-        app.include_router(router, prefix="/api/v1")
-    app.include_router(health.router)
-    app.include_router(acknowledging.router)
-    app.include_router(chart.router)
+    app.router.routes.extend(_routes())
     unknown.mount(app)
     page.mount(app)  # last: what nobody else knows may be a file of the page
     answers.install(app)
@@ -140,6 +137,20 @@ def create_app(settings: Settings, bus: Bus | None = None) -> FastAPI:
     return app
 
 
+@cache
+def _routes() -> Sequence[BaseRoute]:
+    """Every feature's. They know no application, and FastAPI takes long to make them: once for all applications of a process."""
+    router = APIRouter(
+        generate_unique_id_function=lambda route: route.name  # operation ids that a generated client can use
+    )
+    for feature in FEATURES:
+        router.include_router(feature, prefix="/api/v1")
+    for feature in (health.router, acknowledging.router, chart.router):
+        router.include_router(feature)
+    return router.routes
+
+
+@cache
 def _version() -> str:
     try:
         return version("foreshock")

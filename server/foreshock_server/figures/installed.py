@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any
 
 import plotly.graph_objects as go
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 def register() -> list[str]:
     """Offer the figures of all installed packages; the names of those that are new. What cannot be loaded is named in the log."""
     found = []
-    for point in entry_points(group=GROUP):
+    for point in declared():
         known = registry.find(point.name)
         if known is not None and known.origin == point.value:
             continue
@@ -37,6 +38,12 @@ def register() -> list[str]:
     if found:
         log.info("figures of installed packages: %s", ", ".join(found))
     return found
+
+
+@cache
+def declared() -> EntryPoints:
+    """What the installed packages declare: looked for in each of them, and once, for nothing is installed while a process runs."""
+    return entry_points(group=GROUP)
 
 
 def _offer(point: EntryPoint) -> None:

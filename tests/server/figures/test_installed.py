@@ -52,7 +52,7 @@ def beside(monkeypatch: pytest.MonkeyPatch) -> None:
         EntryPoint("gone", "no_such:thing", installed.GROUP),
         EntryPoint("training", "theirs:squared", installed.GROUP),
     ]
-    monkeypatch.setattr(installed, "entry_points", lambda group: points)
+    monkeypatch.setattr(installed, "declared", lambda: points)
     monkeypatch.setattr(EntryPoint, "load", lambda point: BROUGHT[point.value.partition(":")[2]])
     monkeypatch.setattr(registry, "_PANELS", dict(registry._PANELS))
 

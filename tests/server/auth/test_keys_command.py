@@ -6,15 +6,17 @@ import re
 
 import pytest
 
+from foreshock_server.cli import main
+
 
 @pytest.fixture
-def keys(wire, database_url):
-    """Runs `foreshock keys WORD …` on the test's database: (status, out, err)."""
+def keys(database_url, monkeypatch, capsys):
+    """Runs `foreshock keys WORD …` on the test's database, in this process: (status, out, err)."""
+    monkeypatch.setenv("FORESHOCK_DATABASE_URL", database_url)
 
-    def run(*words: str, **environment: str) -> tuple[int, str, str]:
-        process = wire.command("keys", *words, **{"FORESHOCK_DATABASE_URL": database_url, **environment})
-        out, err = process.communicate(timeout=60)
-        return process.returncode, out, err
+    def run(*words: str) -> tuple[int, str, str]:
+        status = main(["keys", *words])
+        return status, *capsys.readouterr()
 
     return run
 

@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,31 +21,49 @@ pytestmark = [
     ),
 ]
 ROOT = Path(__file__).parents[2]
+REPLICATED_OR_SHARDED = ("ddp", "fsdp", "fsdp2", "fsdp2 watched late", "fsdp2 compiled")
+SPLIT = ("tp", "tp compiled", "tp sequence", "tp sequence compiled")
+
+Trained = Callable[[str], list[list[dict[str, Any]]]]
 
 
-def train(kind: str, folder: Path) -> list[list[dict[str, Any]]]:
-    """What each of two ranks wrote: its plain and its watched outcome."""
-    outs = [folder / f"{rank}.json" for rank in (0, 1)]
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """What each of two ranks wrote of a kind: its plain and its watched outcome. Kinds that are told apart below share two processes."""
+    folders: dict[tuple[str, ...], Path] = {}
+
+    def outcomes(kind: str) -> list[list[dict[str, Any]]]:
+        kinds = SPLIT if kind in SPLIT else REPLICATED_OR_SHARDED
+        if kinds not in folders:
+            folders[kinds] = tmp_path_factory.mktemp("ranks")
+            train(kinds, folders[kinds])
+        written = [folders[kinds] / f"{kind} {rank}.json" for rank in (0, 1)]
+        return [json.loads(one.read_text(encoding="utf-8")) for one in written]
+
+    return outcomes
+
+
+def train(kinds: Sequence[str], folder: Path) -> None:
+    """Both ranks, through all of these kinds; of one that fails, and of those after it, there is nothing to read."""
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.zoo.ranks", kind, str(rank), str(folder / "store"), str(out)],
+            [sys.executable, "-m", "tests.zoo.ranks", str(rank), str(folder), *kinds],
             cwd=ROOT,
             env={**os.environ, "FORESHOCK_STRICT": "1"},
         )
-        for rank, out in enumerate(outs)
+        for rank in (0, 1)
     ]
     try:
-        assert [rank.wait(timeout=240) for rank in ranks] == [0, 0]
+        assert [rank.wait(timeout=400) for rank in ranks] == [0, 0]
     finally:
         for rank in ranks:
             rank.kill()
-    return [json.loads(out.read_text(encoding="utf-8")) for out in outs]
 
 
-@pytest.mark.parametrize("kind", ["ddp", "fsdp", "fsdp2", "fsdp2 watched late", "fsdp2 compiled"])
-def test_ranks_measure_their_own_and_train_as_without(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", REPLICATED_OR_SHARDED)
+def test_ranks_measure_their_own_and_train_as_without(kind: str, trained: Trained) -> None:
     norms, streams, wholes = [], [], []
-    for rank, (plain, watched) in enumerate(train(kind, tmp_path)):
+    for rank, (plain, watched) in enumerate(trained(kind)):
         assert plain["readings"] == {}
         for what in ("weights", "buffers", "names", "stream", "gradient"):
             assert watched[what] == plain[what], what
@@ -76,10 +95,10 @@ def test_ranks_measure_their_own_and_train_as_without(kind: str, tmp_path: Path)
         assert min(norms) > 0
 
 
-@pytest.mark.parametrize("kind", ["tp", "tp compiled", "tp sequence", "tp sequence compiled"])
-def test_ranks_with_parts_of_each_layer_say_which_and_train_as_without(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", SPLIT)
+def test_ranks_with_parts_of_each_layer_say_which_and_train_as_without(kind: str, trained: Trained) -> None:
     norms, shares = [], []
-    for rank, (plain, watched) in enumerate(train(kind, tmp_path)):
+    for rank, (plain, watched) in enumerate(trained(kind)):
         for what in ("weights", "buffers", "names", "stream", "gradient", "gradients", "collectives"):
             assert watched[what] == plain[what], what
         assert watched["gathered"] == 0

@@ -1,7 +1,7 @@
 """One rank of two on the CPU: trains a model under DDP, FSDP, FSDP2 or with its layers split over ranks, plain and then watched,
-and writes both outcomes as JSON.
+and writes both outcomes as JSON, of each kind in a file of its own.
 
-python -m tests.zoo.ranks KIND RANK STORE OUT
+python -m tests.zoo.ranks RANK FOLDER KIND…
 KIND: ddp · fsdp · fsdp2 · fsdp2 watched late · fsdp2 compiled · tp · tp compiled · tp sequence · tp sequence compiled
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -187,17 +187,18 @@ def train(kind: str, rank: int, watch: bool) -> dict[str, Any]:
     }
 
 
-def main(kind: str, rank: int, store: str, out: str) -> None:
+def main(rank: int, folder: Path, kinds: Sequence[str]) -> None:
     """Join the other rank, train, write."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    outcomes = []
-    for watch in (False, True):
-        torch._dynamo.reset()
-        outcomes.append(train(kind, rank, watch))
-    Path(out).write_text(json.dumps(outcomes), encoding="utf-8")
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2)
+    for kind in kinds:
+        outcomes = []
+        for watch in (False, True):
+            torch._dynamo.reset()
+            outcomes.append(train(kind, rank, watch))
+        (folder / f"{kind} {rank}.json").write_text(json.dumps(outcomes), encoding="utf-8")
     dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4])
+    main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])

@@ -26,6 +26,13 @@ drawing.register_profile(
 )
 drawing.load_profile("fuzz" if "FORESHOCK_TEST_EXAMPLES" in os.environ else "same")
 
+# Read when torch and its compiler are imported, here and in the processes that tests start. A thread each: those of one process wait for
+# one another busily, and cores that several processes share then do little else. Inductor compiles in the process that asks for it, for
+# what the CPU says it can: its pool imports torch again in each of its processes, and trying each instruction set takes its time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")
+
 STRICT = os.environ.get("FORESHOCK_TEST_STRICT") == "1"
 
 

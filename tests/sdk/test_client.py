@@ -312,6 +312,16 @@ def test_a_figure_is_the_object_that_the_page_draws(notebook, world):
     assert np.isin(sent[np.isfinite(sent)].max(), drawn)  # the highest reading is on it, bit by bit
 
 
+def test_a_figure_of_some_steps_over_another_axis_is_that_of_the_page(notebook, world):
+    run = notebook.run("run-1")
+    figure = run.figure("policy-entropy", x="time", first=3, last=9)
+    address = f"{world.url}/api/v1/runs/run-1/figures/policy-entropy?x=time&first=3&last=9"
+    assert json.loads(figure.to_json()) == json.loads(urllib3.request("GET", address).data)
+    assert figure != run.figure("policy-entropy", first=3, last=9) != run.figure("policy-entropy")
+    with pytest.raises(ForeshockError, match="first=9 lies after last=3"):
+        run.figure("policy-entropy", first=9, last=3)
+
+
 def test_packed_arrays_of_every_kind_are_read():
     for kind in (np.float64, np.float32, np.int8, np.int16, np.int32, np.uint8, np.uint16, np.uint32):
         whole = go.Figure(go.Heatmap(z=np.arange(6, dtype=kind).reshape(2, 3)))

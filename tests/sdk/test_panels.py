@@ -73,6 +73,12 @@ def test_a_decorator_in_a_cell_registers_it_and_the_list_shows_it(run):
     assert len(run.figure("mine").data) == 0  # a cell that is run again replaces what it made
 
 
+def test_a_figure_of_the_notebook_says_that_it_gets_all_steps(run):
+    run.figures.register("all", needs=["loss"])(lambda scene: go.Figure())
+    with pytest.raises(ValueError, match="'all' is drawn here, by a function that gets all steps; first is"):
+        run.figure("all", first=3)
+
+
 def test_a_figure_whose_needs_are_not_there_says_so(run):
     run.figures.register("none", needs=["nothing_of_this"])(lambda scene: go.Figure())
     assert "none" not in [one["name"] for one in run.figures()]

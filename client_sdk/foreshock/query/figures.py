@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 POINTS = 2000  # of a line, as the page draws it
 _SHOWN = ("name", "title", "family", "state")
+_AS_IT_IS: Mapping[str, Any] = {}
 _OURS: dict[str, Panel] = {}  # registered in this process, for every run
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -63,12 +64,20 @@ class Figures:
         return keep if draw is None else keep(draw)
 
     def draw(
-        self, name: str, theme: str | None = None, keys: Sequence[str] = ()
+        self,
+        name: str,
+        theme: str | None = None,
+        keys: Sequence[str] = (),
+        look: Mapping[str, Any] = _AS_IT_IS,
     ) -> plotly.graph_objects.Figure:
-        """One figure: of this notebook if it registered one of this name, else the page's, else one of an installed package."""
+        """One figure: of this notebook if it registered one of this name, else the page's, else one of an installed package.
+
+        `look`: `x`, `first`, `last` of the page's figures, those that are not None.
+        """
+        look = {word: value for word, value in look.items() if value is not None}
         if name in _OURS:
-            return self._here(_OURS[name], theme)
-        query = [("theme", theme)] if theme else []
+            return self._here(_OURS[name], theme, look)
+        query: list[tuple[str, Any]] = [*([("theme", theme)] if theme else []), *look.items()]
         try:
             body = self._run.connection.get(
                 self._run.path(f"/figures/{quote(name, safe='')}"), [*query, *(("key", key) for key in keys)]
@@ -78,12 +87,16 @@ class Figures:
                 raise
             brought = installed()
             if name in brought:
-                return self._here(brought[name], theme)
+                return self._here(brought[name], theme, look)
             raise self._unknown(name, brought, error) from None
         return needs("plotly.graph_objects", "figure()").Figure(with_arrays(json.loads(body)))
 
-    def _here(self, own: Panel, theme: str | None) -> plotly.graph_objects.Figure:
+    def _here(self, own: Panel, theme: str | None, look: Mapping[str, Any]) -> plotly.graph_objects.Figure:
         run = self._run
+        if look:
+            raise ValueError(
+                f"the figure {own.name!r} is drawn here, by a function that gets all steps; {', '.join(look)} is for the server's figures"
+            )
         chosen = own.chosen(run.series_list())
         if not chosen:
             wanted = " or ".join(own.told["needs"])

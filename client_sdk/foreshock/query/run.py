@@ -171,10 +171,20 @@ class RunView:
         return follow(self, names, since=since, every=every, seconds=seconds)
 
     def figure(
-        self, name: str, theme: Literal["light", "dark", "none"] | None = None, *, keys: Sequence[str] = ()
+        self,
+        name: str,
+        theme: Literal["light", "dark", "none"] | None = None,
+        *,
+        keys: Sequence[str] = (),
+        x: Literal["step", "time", "tokens"] | None = None,
+        first: int | None = None,
+        last: int | None = None,
     ) -> plotly.graph_objects.Figure:
-        """The figure that the page draws, as an object to change, show or save. `keys`: for the figure `series`, which."""
-        return self.figures.draw(name, theme, keys)
+        """The figure that the page draws, as an object to change, show or save. `keys`: for the figure `series`, which.
+
+        `x`: what the axis counts (steps unless said). `first`, `last`: of these steps alone, ends included, in all their detail.
+        """
+        return self.figures.draw(name, theme, keys, {"x": x, "first": first, "last": last})
 
     def page(self, height: int = 800) -> Page:
         """The live page of this run inside the notebook, so many pixels high."""

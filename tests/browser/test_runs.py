@@ -272,7 +272,7 @@ SCROLL = """([pixels, seconds]) => new Promise((resolve) => {
   };
   requestAnimationFrame(move);
 })"""
-PIXELS = 180  # of each frame, three rows: a fast swipe
+PIXELS = 600  # of each frame, ten rows: a hard flick
 BUDGET = 1000 / 60  # milliseconds of a frame
 
 
@@ -320,6 +320,9 @@ def test_ten_thousand_runs_scroll_without_jank(crowd, look, record_property):
     end = page.evaluate(SCROLL, [PIXELS, 900])
     worked = work(session) - began
     frames, long = told_of(page)
+    page.evaluate(MEASURE)
+    page.wait_for_timeout(3000)
+    after, _ = told_of(page)
     figures = {
         "rows_scrolled": round(end["height"] / 60),
         "rows_in_the_document": end["rows"],
@@ -328,7 +331,7 @@ def test_ten_thousand_runs_scroll_without_jank(crowd, look, record_property):
         "frame_ms_p50": round(float(np.median(frames)), 1),
         "frame_ms_p95": round(float(np.percentile(frames, 95)), 1),
         "frame_ms_max": round(float(frames.max()), 1),
-        "resting_frame_ms_p95": round(float(np.percentile(resting, 95)), 1),
+        "resting_frame_ms_p95": round(float(max(np.percentile(resting, 95), np.percentile(after, 95))), 1),
         "long_tasks": len(long),
         "long_task_ms_max": round(max(long, default=0.0), 1),
     }
@@ -337,12 +340,11 @@ def test_ten_thousand_runs_scroll_without_jank(crowd, look, record_property):
     assert end["done"], "the end of the list was not reached"
     assert figures["rows_scrolled"] == MANY
     assert end["rows"] < 100
-    assert figures["main_thread_ms_per_frame"] < 2 * BUDGET
+    assert figures["main_thread_ms_per_frame"] < 1.5 * BUDGET  # even where others have the processor's caches
     if (
         figures["resting_frame_ms_p95"] < 1.5 * BUDGET
     ):  # else the machine has no frames to give, and only the work can be judged
-        assert figures["frame_ms_p95"] < 3 * BUDGET
-        assert len(long) < 0.02 * len(frames)
+        assert figures["frame_ms_p50"] < 1.2 * BUDGET
     assert watch.errors == []
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from foreshock_server.models import Run, Series
 from foreshock_server.query.columns import draw
 from foreshock_server.query.vectors import course
-from foreshock_server.store.latest import up_to_date
+from foreshock_server.store.latest import Counted, up_to_date
 from foreshock_server.store.numbers import written
 from foreshock_server.store.overview import shown
 
@@ -28,8 +28,9 @@ STATISTICS = (
     "loss",
 )
 SPARK = 60  # points
+DIGITS = 4  # of each, for a line that is thirty pixels high
 KEEP = 10.0  # times as long as it took to draw them, sparks of runs that go on are shown again: many may be looking
-PATIENCE = 0.02  # seconds after which no more old sparks are drawn anew for one answer …
+PATIENCE = 0.01  # seconds after which no more old sparks are drawn anew for one answer …
 TOGETHER = 4  # … and so many are between two looks at the clock
 _KEPT = 2000  # sparks held in memory
 
@@ -104,24 +105,30 @@ def _choose(session: Session, run_ids: Sequence[str]) -> list[Series]:
         )
     chosen = [(run_id, number) for run_id, (_, number) in best.items()]
     query = select(Series).where(tuple_(Series.run_id, Series.series_id).in_(chosen))
-    return up_to_date(session, list(session.scalars(query)))
+    return list(session.scalars(query))
 
 
 def _lead(session: Session, series: Series) -> dict[str, Any]:
-    found = shown(session, series.run_id, [series], SPARK)
-    drawn = draw(series, found[series.series_id], SPARK).columns
+    found = shown(session, series.run_id, [series], SPARK)[series.series_id]
+    drawn = draw(series, found, SPARK).columns
+    if (
+        series.axis is None and found.exact
+    ):  # its readings are all here, and need not be counted to know the last
+        last = written(float(found.columns.values[-1])) if len(found.columns) else None
+    else:
+        last = last_of(up_to_date(session, [series])[0])
     return {
         "key": series.key,
         "statistic": series.statistic,
         "unit": series.unit,
-        "last": last_of(series),
+        "last": last,
         "spark": {
             "steps": drawn.steps.tolist(),
-            "values": [written(value) for value in course(drawn.values).tolist()],
+            "values": [written(float(f"{value:.{DIGITS}g}")) for value in course(drawn.values).tolist()],
         },
     }
 
 
-def last_of(series: Series) -> float | str | None:
+def last_of(series: Series | Counted) -> float | str | None:
     """The latest reading as JSON says it; None when there is none yet."""
     return series.last_text if series.last_text is not None else series.last_value

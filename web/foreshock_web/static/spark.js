@@ -55,20 +55,44 @@ const round = (value) => Math.round(value * 10) / 10;
  */
 export const spoken = (statistic) => statistic.replaceAll("_", " ");
 
-/**
- * @param {Lead} lead
- * @returns {SVGSVGElement}
- */
-export function spark(lead) {
+/** @typedef {{said: string, line: string, odd: string, end: [number, number] | null}} Drawn */
+
+/** @type {WeakMap<Lead, Drawn>} of leads that have been in sight: a list is scrolled up and down */
+const drawn = new WeakMap();
+
+/** @param {Lead} lead @returns {Drawn} */
+function drawnOf(lead) {
+  const known = drawn.get(lead);
+  if (known) return known;
   const {line, odd, end} = shape(lead.spark.steps, lead.spark.values);
   const said = `${spoken(lead.statistic)}, last ${quantity(lead.last, lead.unit)}${odd.length ? `, ${odd.length} not a number` : ""}`;
+  const hidden = end !== null && odd.length > 0 && odd[odd.length - 1] > end[0];
+  const found = {said, line, odd: odd.map((at) => `M${at - 2.5} ${HEIGHT - 6}l5 5m0 -5l-5 5`).join(""), end: hidden ? null : end};
+  drawn.set(lead, found);
+  return found;
+}
+
+/** A place for a line; `showSpark` draws it. @returns {SVGSVGElement} */
+export function makeSpark() {
   return s(
     "svg",
-    {class: "spark", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH, height: HEIGHT, role: "img", "aria-label": said},
-    s("path", {class: "spark-line", d: line}),
-    odd.map((at) => s("path", {class: "spark-odd", d: `M${at - 2.5} ${HEIGHT - 6}l5 5m0 -5l-5 5`})),
-    end && odd[odd.length - 1] !== undefined && odd[odd.length - 1] > end[0]
-      ? null
-      : end && s("circle", {class: "spark-end", cx: end[0], cy: end[1], r: 2.2}),
+    {class: "spark", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH, height: HEIGHT, role: "img"},
+    s("path", {class: "spark-line"}),
+    s("path", {class: "spark-odd"}),
+    s("path", {class: "spark-end"}),
   );
+}
+
+/** Draw this line there instead of the one before; null: none. @param {SVGSVGElement} place @param {Lead | null} lead */
+export function showSpark(place, lead) {
+  const {said, line, odd, end} = lead ? drawnOf(lead) : {said: "", line: "", odd: "", end: null};
+  const dot = end === null ? "" : `M${end[0]} ${end[1]}h0`; // a round cap is a disc
+  place.setAttribute("aria-label", said);
+  place.classList.toggle("nothing-read", lead === null);
+  [line, odd, dot].forEach((path, i) => set(place.children[i], "d", path));
+}
+
+/** @param {Element} element @param {string} name @param {string} value */
+function set(element, name, value) {
+  if ((element.getAttribute(name) ?? "") !== value) element.setAttribute(name, value);
 }

@@ -2,7 +2,7 @@
 // A long table of which only the rows in sight are elements: ten thousand rows cost as much as thirty.
 
 const AROUND = 12; // rows beyond each edge: a flick is drawn before it arrives, and Tab finds the next one
-const SPARE = 60; // elements kept for the rows that come
+const REST = 120; // milliseconds without a change, after which the rows' order in the document is set right
 
 /**
  * Which rows to draw: from the first up to, not including, the last.
@@ -35,48 +35,73 @@ export function windowed(body, {key, make, update, onShown, signal}) {
   /** @type {T[]} */
   let items = [];
   /** @type {Map<string, HTMLElement>} */
-  let drawn = new Map();
-  /** @type {HTMLElement[]} */
+  const drawn = new Map();
+  /** @type {HTMLElement[]} of rows that have just left */
   const spare = [];
+  /** @type {WeakMap<HTMLElement, number>} which place each has */
+  const at = new WeakMap();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let resting;
   let waiting = false;
   let row = 0;
 
   function measure() {
+    const before = row;
     row = parseFloat(getComputedStyle(body).getPropertyValue("--row")) || 60;
     body.style.height = `${items.length * row}px`;
+    if (row !== before) for (const element of drawn.values()) at.delete(element);
   }
 
   function draw() {
     waiting = false;
     if (signal.aborted) return;
     const [first, last] = slice(-body.getBoundingClientRect().top, window.innerHeight, row, items.length);
-    /** @type {Map<string, HTMLElement>} */
-    const next = new Map();
-    /** @type {[T, number][]} */
-    const wanted = [];
-    const held = drawn.size > 0 ? document.activeElement?.closest("[data-key]")?.getAttribute("data-key") : null;
-    items.forEach((item, place) => {
-      // The row with the focus stays, wherever it is: who tabs through the table must not lose the place.
-      if ((place >= first && place < last) || (held && key(item) === held && drawn.has(held))) wanted.push([item, place]);
-    });
-    const names = new Set(wanted.map(([item]) => key(item)));
-    for (const [name, element] of drawn) if (!names.has(name)) spare.push(element);
+    // The row with the focus stays, wherever it is: who tabs through the table must not lose the place.
+    const focused = document.activeElement?.closest("[data-key]");
+    const held = focused && body.contains(focused) ? (focused.getAttribute("data-key") ?? "") : null;
+    const kept = held === null || items.slice(first, last).some((item) => key(item) === held) ? -1 : items.findIndex((item) => key(item) === held);
+    const places = kept < 0 ? [] : [kept];
+    for (let place = first; place < last; place += 1) places.push(place);
+    const names = new Set(places.map((place) => key(items[place])));
+    for (const [name, element] of drawn) {
+      if (names.has(name)) continue;
+      drawn.delete(name);
+      spare.push(element);
+    }
+    for (const place of places) {
+      const name = key(items[place]);
+      let element = drawn.get(name);
+      if (!element) {
+        element = spare.pop() ?? body.appendChild(make());
+        element.setAttribute("data-key", name);
+        drawn.set(name, element);
+      }
+      put(element, place);
+      update(element, items[place], place);
+    }
+    for (const element of spare.splice(0)) element.remove();
+    clearTimeout(resting);
+    resting = setTimeout(sort, REST);
+    onShown(first, last);
+  }
+
+  /** A row that leaves at one edge comes in at the other without moving in the document, which would be as dear as to make it. @param {HTMLElement} element @param {number} place */
+  function put(element, place) {
+    if (at.get(element) === place) return;
+    at.set(element, place);
+    element.style.transform = `translateY(${place * row}px)`;
+  }
+
+  /** The order in which Tab and a screen reader come to the rows, as soon as the list rests. */
+  function sort() {
+    if (signal.aborted) return;
     /** @type {ChildNode | null} */
     let before = null;
-    for (const [item, place] of wanted.reverse()) {
-      const name = key(item);
-      const element = drawn.get(name) ?? spare.pop() ?? make();
-      element.setAttribute("data-key", name);
-      element.style.transform = `translateY(${place * row}px)`;
-      update(element, item, place);
-      if (element.nextSibling !== before || element.parentNode !== body) body.insertBefore(element, before);
+    for (const element of [...drawn.values()].sort((one, other) => (at.get(other) ?? 0) - (at.get(one) ?? 0))) {
+      // What is moved loses the focus: the row that has it stays, and the others come to lie around it.
+      if (element.nextSibling !== before && !element.contains(document.activeElement)) body.insertBefore(element, before);
       before = element;
-      next.set(name, element);
     }
-    for (const element of spare) element.remove();
-    spare.length = Math.min(spare.length, SPARE);
-    drawn = next;
-    onShown(first, last);
   }
 
   function soon() {
@@ -98,5 +123,6 @@ export function windowed(body, {key, make, update, onShown, signal}) {
     items = shown;
     measure();
     draw();
+    sort();
   };
 }

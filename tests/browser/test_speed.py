@@ -5,8 +5,10 @@ FORESHOCK_TEST_FULL=1 takes a run of 5,000 series × 100,000 steps, which is mad
 
 from __future__ import annotations
 
+import json
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,9 @@ expect.set_options(timeout=60_000)
 
 FULL = os.environ.get("FORESHOCK_TEST_FULL") == "1"
 SERIES, STEPS = 5_000, 100_000 if FULL else 2_000
-VISITS = 3
+VISITS = 5
+MOST_OF_BARE = 4  # until the first panel, as often as the time of plotly.js alone
+MOST_ANSWERS = 60  # of which forty are the page's modules and styles
 SHIFTS = """() => { window.shift = 0; new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) window.shift += entry.value }).observe({type: "layout-shift", buffered: true}) }"""
 
@@ -33,39 +37,92 @@ def large_site(browser, kit, tmp_path_factory):
     site.end()
 
 
-def visit(browser, url: str) -> dict[str, float]:
-    """Seconds until the verdict and until the first panel, and the bytes that came, of a browser that knows nothing."""
+MARKS = """JSON.stringify(Object.fromEntries(performance.getEntriesByType("mark").reverse().map((one) => [one.name, one.startTime])))"""
+# What the browser cannot do without, on this machine as it is now: plotly.js, fetched and run.
+BARE = """new Promise((resolve) => { const began = performance.now(), script = document.createElement("script");
+  script.src = "%s/assets/plotly.js"; script.onload = () => resolve(JSON.stringify({bare: performance.now() - began}));
+  document.head.append(script) })"""
+
+
+class Unwatched:
+    """Tabs without playwright in them: while it listens to a page, V8 reads plotly.js three more times for the sake of stack traces."""
+
+    def __init__(self, browser) -> None:
+        self.wire = browser.new_browser_cdp_session()
+        self.answers: dict[int, Any] = {}
+        self.asked = 0
+        self.wire.on(
+            "Target.receivedMessageFromTarget", lambda event: self._heard(json.loads(event["message"]))
+        )
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        if "id" in message:
+            self.answers[message["id"]] = message["result"]["result"]["value"]
+
+    def ask(self, url: str, expression: str, done: Callable[[dict[str, float]], bool]) -> dict[str, float]:
+        """What the expression, evaluated in a browser that knows nothing, says at last of this address."""
+        context = self.wire.send("Target.createBrowserContext")["browserContextId"]
+        wish = {"url": url, "browserContextId": context, "width": 1440, "height": 900}
+        target = self.wire.send("Target.createTarget", wish)["targetId"]
+        session = self.wire.send("Target.attachToTarget", {"targetId": target, "flatten": False})["sessionId"]
+        until = time.monotonic() + 60
+        try:
+            while time.monotonic() < until:
+                self.asked += 1
+                params = {"expression": expression, "awaitPromise": True, "returnByValue": True}
+                message = json.dumps({"id": self.asked, "method": "Runtime.evaluate", "params": params})
+                self.wire.send("Target.sendMessageToTarget", {"sessionId": session, "message": message})
+                while self.asked not in self.answers and time.monotonic() < until:
+                    time.sleep(0.2)
+                    self.wire.send("Browser.getVersion")  # answers come while something is asked
+                found: dict[str, float] = json.loads(self.answers[self.asked])
+                if done(found):
+                    return found
+            raise AssertionError(f"{url} did not come to its end")
+        finally:
+            self.wire.send("Target.disposeBrowserContext", {"browserContextId": context})
+
+
+def transferred(browser, url: str) -> tuple[float, set[str], list[str]]:
+    """Bytes that came to a browser that knows nothing, from which hosts, and what it asked of the API."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     page = context.new_page()
     page.set_default_timeout(60_000)
     wire = context.new_cdp_session(page)
     wire.send("Network.enable")
     came: list[float] = []
-    hosts: set[str] = set()
+    asked: list[str] = []
     wire.on("Network.loadingFinished", lambda event: came.append(event["encodedDataLength"]))
-    page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
-    began = time.perf_counter()
+    page.on("request", lambda request: asked.append(request.url))
     page.goto(url, wait_until="commit")
-    page.wait_for_function("() => document.querySelector('.headline')?.textContent")
-    verdict = time.perf_counter() - began
     page.wait_for_selector("figure-panel[data-drawn]", state="attached")
-    panel = time.perf_counter() - began
     page.wait_for_load_state("networkidle")
-    found = {"verdict": verdict, "panel": panel, "bytes": sum(came), "hosts": len(hosts)}
     context.close()
-    return found
+    return sum(came), {one.split("/")[2] for one in asked}, asked
 
 
-def test_a_large_run_is_seen_soon_and_the_visit_is_small(browser, large_site):
-    visits = [visit(browser, f"{large_site.url}/runs/{large.RUN}") for _ in range(VISITS)]
+def test_a_large_run_is_seen_soon(browser, large_site):
+    tabs, url = Unwatched(browser), f"{large_site.url}/runs/{large.RUN}"
+    tabs.ask(url, MARKS, lambda found: "panel" in found)  # the server's own first time
+    bare, visits = [], []
+    for _ in range(VISITS):
+        bare.append(tabs.ask("about:blank", BARE % large_site.url, lambda _found: True)["bare"])
+        visits.append(tabs.ask(url, MARKS, lambda found: "panel" in found))
     for name in ("verdict", "panel"):
-        print(
-            f"{SERIES:,} series x {STEPS:,} steps: {name} after {', '.join(f'{one[name]:.2f}' for one in visits)} s"
-        )
-    print(f"transferred on a first visit: {max(one['bytes'] for one in visits) / 1e6:.2f} MB")
-    assert min(one["panel"] for one in visits) < 8
-    assert max(one["bytes"] for one in visits) < 2e6
-    assert {one["hosts"] for one in visits} == {1}
+        told = ", ".join(f"{one[name] / 1000:.2f}" for one in visits)
+        print(f"{SERIES:,} series x {STEPS:,} steps: {name} after {told} s")
+    print(f"plotly.js alone: {', '.join(f'{one / 1000:.2f}' for one in bare)} s")
+    assert all(one["verdict"] < one["panel"] for one in visits)
+    assert np.median([one["panel"] for one in visits]) < MOST_OF_BARE * np.median(bare)
+
+
+def test_the_visit_is_small_and_asks_for_nothing_twice(browser, large_site):
+    came, hosts, asked = transferred(browser, f"{large_site.url}/runs/{large.RUN}")
+    print(f"transferred on a first visit: {came / 1e6:.2f} MB in {len(asked)} answers")
+    assert came < 2e6
+    assert len(hosts) == 1
+    assert len(asked) == len(set(asked))
+    assert len(asked) < MOST_ANSWERS
 
 
 PANELS = 20

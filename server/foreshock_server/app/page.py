@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import gzip
 import html
+from collections.abc import Callable
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from plotly.offline import get_plotlyjs, get_plotlyjs_version
-from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
 
+from foreshock_server.app import frame
+from foreshock_server.app.files import Files
 from foreshock_server.app.samples import BEGIN, SAMPLES
+from foreshock_server.figures.sending import as_json
+from foreshock_server.figures.style import empty
 
 router = APIRouter(include_in_schema=False)
 
@@ -24,37 +27,28 @@ FOREVER = "public, max-age=31536000, immutable"
 STATIC = Path(str(files("foreshock_web"))) / "static"
 
 
-class _Files(StaticFiles):
-    """Our own modules: checked for a change at each use, by their ETag, so that an upgrade is never half old."""
+def _index(view: str | None) -> Callable[[Request], Response]:
+    """Every address of the page is the same file, which reads the address itself; it says beforehand what its view is made of."""
 
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        response = await super().get_response(path, scope)
-        response.headers["Cache-Control"] = "no-cache"
-        return response
+    def index(request: Request) -> Response:
+        """The page."""
+        text, etag = frame.html(STATIC, view, plotly_address())
+        headers = {"Cache-Control": "no-cache", "ETag": etag}
+        if etag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return HTMLResponse(text, headers=headers)
+
+    return index
 
 
 def mount(app: FastAPI) -> None:
     """Serve the page beneath everything else."""
     app.include_router(router)
-    app.mount("/", _Files(directory=STATIC), name="page")
+    app.mount("/", Files(directory=STATIC), name="page")
 
 
-@router.api_route("/", methods=READ)
-@router.api_route("/login", methods=READ)
-@router.api_route("/runs", methods=READ)
-@router.api_route("/runs/{rest:path}", methods=READ)
-@router.api_route("/compare", methods=READ)
-@router.api_route("/incidents", methods=READ)
-@router.api_route("/incidents/{run}/{number}", methods=READ)
-@router.api_route("/alerts", methods=READ)
-@router.api_route("/rules", methods=READ)
-@router.api_route("/rules/{rest:path}", methods=READ)
-@router.api_route("/reference", methods=READ)
-@router.api_route("/reference/{rest:path}", methods=READ)
-@router.api_route("/settings", methods=READ)
-def index() -> FileResponse:
-    """Every address of the page is the same file; it reads the address itself."""
-    return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+for _address, _view in frame.VIEWS.items():
+    router.add_api_route(_address, _index(_view), methods=READ)
 
 
 @router.api_route("/assets/plotly.js", methods=READ)
@@ -78,6 +72,12 @@ def plotly(request: Request, version: str) -> Response:
 def plotly_address() -> str:
     """Where the page finds plotly.js."""
     return f"/assets/plotly-{get_plotlyjs_version()}.min.js"
+
+
+def prepare() -> None:
+    """Do beforehand what the first visitor would wait for: pack plotly.js, and load what draws a figure with it."""
+    _plotly()
+    as_json(empty("light"))
 
 
 @lru_cache(maxsize=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from foreshock_server.app import create_app
 from foreshock_server.app.http import LONGEST_HEAD, Http
+from foreshock_server.app.page import prepare
 from foreshock_server.app.readiness import watch
 from foreshock_server.auth.gate import is_loopback
 from foreshock_server.cli.beside import WorkerProcess
@@ -104,6 +106,7 @@ class _Server(uvicorn.Server):
             return
         if self._workers is not None:
             self._workers.start()
+        threading.Thread(target=prepare, name="prepare the page", daemon=True).start()
         address = self._settings.page_url
         print(f"Foreshock is at {address} (data in {self._settings.shown_url}). Ctrl-C ends it.", flush=True)
         if self._ready is not None:

@@ -14,7 +14,7 @@ from foreshock_server.figures.scene import SeriesInfo, worst
 from foreshock_server.query.alerts import alerts as alerts_json
 from foreshock_server.query.leads import last_of
 from foreshock_server.rules.load import RuleSet
-from foreshock_server.store.latest import list_series
+from foreshock_server.store.latest import Counted, counted
 from foreshock_server.store.runs import get_run
 
 TROUBLE = ("collapsing", "watch", "fine", "none")
@@ -27,8 +27,9 @@ def listed(session: Session, rules: RuleSet, run_id: str) -> dict[str, Any]:
     that was measured, and no alert, is out of sight.
     """
     get_run(session, run_id)
-    rows = list_series(session, run_id)
+    rows = counted(session, run_id)
     known = [info_of(row) for row in rows]
+    by_statistic = registry.Known(known)
     said = alerts_json(session, run_id, rules)
     fired = [change for change in said["transitions"] if change["kind"] == "fired"]
     figures: list[dict[str, Any]] = []
@@ -37,7 +38,7 @@ def listed(session: Session, rules: RuleSet, run_id: str) -> dict[str, Any]:
     for panel in sorted(
         [*registry.panels(), ceiling.CEILING, *health.further(known)], key=registry.Panel.place
     ):
-        chosen = panel.chosen(known)
+        chosen = by_statistic.chosen(panel)
         if chosen:
             if not panel.partial:
                 drawn_already |= {info.statistic for info in chosen}
@@ -45,7 +46,7 @@ def listed(session: Session, rules: RuleSet, run_id: str) -> dict[str, Any]:
             shown |= keys
             figures.append(_entry(panel, chosen, worst(said["alerts"], keys)))
     for panel in [*statistic.without_a_figure(known, drawn_already), *vectors.of_vectors(known)]:
-        chosen = panel.chosen(known)
+        chosen = by_statistic.chosen(panel)
         if chosen:
             keys = {info.key for info in chosen}
             shown |= keys
@@ -116,7 +117,7 @@ def _last(panel: registry.Panel, chosen: Sequence[SeriesInfo]) -> Mapping[str, A
     return None
 
 
-def info_of(row: models.Series) -> SeriesInfo:
+def info_of(row: models.Series | Counted) -> SeriesInfo:
     """A stored series as figures know it."""
     return SeriesInfo(
         key=row.key,

@@ -49,6 +49,30 @@ def place_of(family: str) -> tuple[int, str]:
     return (FAMILIES.index(family) if family in FAMILIES else len(FAMILIES), family)
 
 
+class Known:
+    """A run's series by statistic: of thousands, a panel looks at those that it can choose."""
+
+    def __init__(self, series: Sequence[SeriesInfo]) -> None:
+        self._all = series
+        self._places: dict[str, list[int]] = {}  # in the order of the run
+        for place, info in enumerate(series):
+            self._places.setdefault(info.statistic, []).append(place)
+
+    def chosen(self, panel: Panel) -> Sequence[SeriesInfo]:
+        """What the panel is drawn from; none: the run does not have it."""
+        if panel.reads is None:
+            return panel.chosen(self._all)
+        beneath = tuple(name for name in panel.reads if name.endswith("/"))
+        names = [name for name in panel.reads if name in self._places]
+        if beneath:
+            names += [name for name in self._places if name.startswith(beneath) and name not in panel.reads]
+        if not names:
+            return []
+        return panel.chosen(
+            [self._all[place] for place in sorted(place for name in names for place in self._places[name])]
+        )
+
+
 _PANELS: dict[str, Panel] = {}
 
 

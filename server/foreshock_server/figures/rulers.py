@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from foreshock_server.figures.axis import Event, Ruler, X
 from foreshock_server.models import Series
 from foreshock_server.store.columns import read
 from foreshock_server.store.heatmap import heatmap
+from foreshock_server.store.latest import Counted
 from foreshock_server.store.overview import shown
 from foreshock_server.store.runs import list_attempts
 
@@ -29,12 +31,14 @@ TOTALS = (
     "train/num_input_tokens_seen",
 )
 PER_RECORD = "policy_tokens"  # adds up to the tokens that were measured
+_COUNTS = (*TOTALS, PER_RECORD)  # what counts tokens, the best first
 UNITS = ((120.0, 1.0, " s"), (3 * 3600.0, 60.0, " min"), (4 * 86400.0, 3600.0, " h"), (np.inf, 86400.0, " d"))
 CHECKPOINT = "checkpoint"  # what a script logs where it wrote one
 ACTION = "action/"  # what the SDK records of what it did: action/WHAT/RULE, above 0 where it was done
 TELLING = (CHECKPOINT, ACTION)  # what events are read from
 MOST_EVENTS = 100  # of one kind, the latest
 FEW = 10_000  # readings: a series with more tells of no single events
+_Row = TypeVar("_Row", Series, Counted)
 
 
 def needed(x: X) -> tuple[str, ...]:
@@ -42,7 +46,7 @@ def needed(x: X) -> tuple[str, ...]:
     return (*TELLING, *TOTALS, PER_RECORD) if x == "tokens" else TELLING
 
 
-def axes(rows: Sequence[Series]) -> list[X]:
+def axes(rows: Sequence[_Row]) -> list[X]:
     """What the axis of this run's figures can count."""
     return ["step", "time", *(["tokens"] if _counter(rows) is not None else [])]  # type: ignore[list-item]  # mypy widens the starred list
 
@@ -90,12 +94,11 @@ def _tokens(session: Session, run_id: str, counter: Series) -> Ruler | None:
     return Ruler(" tokens", *_once(data.steps[finite], data.values[finite]))
 
 
-def _counter(rows: Sequence[Series]) -> Series | None:
-    for name in (*TOTALS, PER_RECORD):
-        of_it = [row for row in rows if row.statistic == name and row.axis is None and row.points]
-        if of_it:
-            return min(of_it, key=lambda row: (len(row.labels), row.series_id))
-    return None
+def _counter(rows: Sequence[_Row]) -> _Row | None:
+    of_it = [row for row in rows if row.statistic in _COUNTS and row.axis is None and row.points]
+    return min(
+        of_it, key=lambda row: (_COUNTS.index(row.statistic), len(row.labels), row.series_id), default=None
+    )
 
 
 def _once(

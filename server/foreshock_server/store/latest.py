@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,40 @@ def list_series(session: Session, run_id: str, statistics: Collection[str] | Non
     return up_to_date(session, stored_series(session, run_id, statistics))
 
 
+class Counted(NamedTuple):
+    """What a series is and counts, up to now. A tenth of the work of a `Series`, where thousands are read to be listed."""
+
+    series_id: int
+    key: str
+    statistic: str
+    family: str
+    place: str
+    labels: dict[str, Any]
+    unit: str
+    about: dict[str, Any]
+    axis: dict[str, Any] | None
+    first_step: int | None
+    last_attempt: int | None
+    last_step: int | None
+    last_value: float | None
+    last_text: str | None
+    points: int
+    nonfinite: int
+
+
+def counted(session: Session, run_id: str) -> list[Counted]:
+    """All series of the run in the order in which they appeared."""
+    columns = (getattr(Series, name) for name in Counted._fields)
+    query = select(*columns).where(Series.run_id == run_id).order_by(Series.series_id)
+    counts = uncounted(session, run_id)
+    news = {number: i for i, number in enumerate(counts.series_id.tolist())}
+    rows = [Counted._make(row) for row in session.execute(query)]
+    return [
+        row if (i := news.get(row.series_id)) is None else row._replace(**_changes(row, counts, i))
+        for row in rows
+    ]
+
+
 def up_to_date(session: Session, rows: Sequence[Series]) -> list[Series]:
     """These rows, counted up to now. They no longer belong to the session: nothing done to them is stored."""
     for row in rows:
@@ -39,7 +73,8 @@ def up_to_date(session: Session, rows: Sequence[Series]) -> list[Series]:
     for row in rows:
         i = places[row.run_id].get(row.series_id)
         if i is not None:
-            _add(row, waiting[row.run_id], i)
+            for name, value in _changes(row, waiting[row.run_id], i).items():
+                set_committed_value(row, name, value)
     return list(rows)
 
 
@@ -94,7 +129,8 @@ def _series_ids(
     }
 
 
-def _add(row: Series, counts: Counts, i: int) -> None:
+def _changes(row: Series | Counted, counts: Counts, i: int) -> dict[str, Any]:
+    """What the row counts with what is not in it yet."""
     first, last = int(counts.first_step[i]), int(counts.last_step[i])
     changes: dict[str, Any] = {
         "points": row.points + int(counts.points[i]),
@@ -109,5 +145,4 @@ def _add(row: Series, counts: Counts, i: int) -> None:
             "last_value": counts.last_value(i),
             "last_text": counts.last_text(i),
         }
-    for name, value in changes.items():
-        set_committed_value(row, name, value)
+    return changes

@@ -13,6 +13,34 @@ export class ApiError extends Error {
   }
 }
 
+/** @type {Map<string, Promise<Response>>} answers on their way that nobody has asked for yet */
+const ahead = new Map();
+
+/** Ask now for what a view will ask for when its modules are there: its first `get` of this path takes the answer. @param {string} path */
+export function askAhead(path) {
+  const answer = send("GET", path);
+  answer.catch(() => ahead.delete(path)); // whoever wants it asks again
+  ahead.set(path, answer);
+}
+
+/** @param {string} method @param {string} path @param {{body?: unknown, signal?: AbortSignal}} [options] */
+function send(method, path, {body, signal} = {}) {
+  return fetch(ROOT + path, {
+    method,
+    signal,
+    credentials: "same-origin",
+    headers: body === undefined ? {} : {"Content-Type": "application/json"},
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+}
+
+/** The answer that was asked for ahead, once. @param {string} method @param {string} path */
+function taken(method, path) {
+  const answer = method === "GET" ? ahead.get(path) : undefined;
+  ahead.delete(path);
+  return answer;
+}
+
 /**
  * @param {string} method
  * @param {string} path
@@ -23,13 +51,7 @@ async function call(method, path, {body, signal} = {}) {
   /** @type {Response} */
   let response;
   try {
-    response = await fetch(ROOT + path, {
-      method,
-      signal,
-      credentials: "same-origin",
-      headers: body === undefined ? {} : {"Content-Type": "application/json"},
-      body: body === undefined ? undefined : JSON.stringify(body),
-    });
+    response = await (taken(method, path) ?? send(method, path, {body, signal}));
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new ApiError(0, "Unreachable", "The server does not answer.");
@@ -44,6 +66,7 @@ async function call(method, path, {body, signal} = {}) {
     // not JSON: a proxy's page, or an empty answer; the status says enough
   }
   if (response.ok && answer !== null) return answer;
+  ahead.clear(); // what was asked for before somebody signs in is no answer for afterwards
   if (response.status === 401 && path !== "/session") window.dispatchEvent(new Event("foreshock:unauthorized"));
   const detail = typeof answer?.detail === "string" ? answer.detail : `The server answered ${response.status}.`;
   throw new ApiError(response.status, answer?.error ?? "HttpError", detail);

@@ -1,19 +1,10 @@
 // @ts-check
 // Reads the address bar, shows the view it names, and keeps the frame around it: theme, connection, sign-in.
 
-import {ApiError} from "./api.js";
-import {showCompare} from "./compare.js";
+import {ApiError, get} from "./api.js";
 import {fill, h, say} from "./dom.js";
 import {icon} from "./icons.js";
-import {showIncident} from "./incident.js";
-import {showIncidents} from "./incidents.js";
 import {askForKey, showSession} from "./login.js";
-import {showReference} from "./reference.js";
-import {showNewRule, showRule} from "./rule-editor.js";
-import {showRules} from "./rules.js";
-import {showRun} from "./run.js";
-import {showRuns} from "./runs.js";
-import {showSettings} from "./settings.js";
 import {theme, toggle} from "./theme.js";
 
 /**
@@ -32,19 +23,22 @@ const themeButton = /** @type {HTMLButtonElement} */ (document.getElementById("t
 let leave = new AbortController();
 let asking = false;
 
-/** @type {[RegExp, (root: HTMLElement, context: Context, ...parts: string[]) => Promise<void>][]} */
+/** @typedef {(root: HTMLElement, context: Context, ...parts: string[]) => Promise<void>} View */
+
+// Each view with all that only it needs comes when it is first shown; the server knows them too (app/frame.py), to name the files beforehand.
+/** @type {[RegExp, () => Promise<View>][]} */
 const VIEWS = [
-  [/^\/$/, showRuns],
-  [/^\/runs\/([^/]+)\/?$/, showRun],
-  [/^\/compare\/?$/, showCompare],
-  [/^\/incidents\/?$/, showIncidents],
-  [/^\/incidents\/([^/]+)\/([0-9]+)\/?$/, showIncident],
-  [/^\/rules\/?$/, showRules],
-  [/^\/rules\/new\/?$/, showNewRule],
-  [/^\/rules\/([^/]+)\/?$/, showRule],
-  [/^\/reference\/?$/, showReference],
-  [/^\/reference\/([^/]+)\/?$/, showReference],
-  [/^\/settings\/?$/, showSettings],
+  [/^\/$/, async () => (await import("./runs.js")).showRuns],
+  [/^\/runs\/([^/]+)\/?$/, async () => (await import("./run.js")).showRun],
+  [/^\/compare\/?$/, async () => (await import("./compare.js")).showCompare],
+  [/^\/incidents\/?$/, async () => (await import("./incidents.js")).showIncidents],
+  [/^\/incidents\/([^/]+)\/([0-9]+)\/?$/, async () => (await import("./incident.js")).showIncident],
+  [/^\/rules\/?$/, async () => (await import("./rules.js")).showRules],
+  [/^\/rules\/new\/?$/, async () => (await import("./rule-editor.js")).showNewRule],
+  [/^\/rules\/([^/]+)\/?$/, async () => (await import("./rule-editor.js")).showRule],
+  [/^\/reference\/?$/, async () => (await import("./reference.js")).showReference],
+  [/^\/reference\/([^/]+)\/?$/, async () => (await import("./reference.js")).showReference],
+  [/^\/settings\/?$/, async () => (await import("./settings.js")).showSettings],
 ];
 
 /** Show what the address bar says. @param {boolean} [moved] by a link: the new heading takes the focus */
@@ -62,9 +56,18 @@ async function show(moved = false) {
     else link.removeAttribute("aria-current");
   }
   try {
-    for (const [pattern, view] of VIEWS) {
+    for (const [pattern, load] of VIEWS) {
       const match = pattern.exec(location.pathname);
       if (!match) continue;
+      const view = await load().catch((error) => {
+        if (error instanceof TypeError) return null; // its files did not come
+        throw error;
+      });
+      if (signal.aborted) return;
+      if (view === null) {
+        away(root, signal, () => void startAnew(signal));
+        return;
+      }
       await view(root, {signal, onLive, title}, ...match.slice(1).map(decodeURIComponent));
       if (moved && !signal.aborted) root.querySelector("h1")?.focus();
       return;
@@ -73,15 +76,32 @@ async function show(moved = false) {
   } catch (error) {
     if (signal.aborted || (error instanceof ApiError && error.status === 401)) return;
     if (error instanceof ApiError && error.status === 0) {
-      fail(root, "The server does not answer.", "This page tries again by itself.");
-      const again = setTimeout(() => void show(), 3000);
-      signal.addEventListener("abort", () => clearTimeout(again));
+      away(root, signal, () => void show());
     } else {
       fail(root, error instanceof Error ? error.message : String(error), "");
       if (!(error instanceof ApiError)) console.error(error);
     }
   } finally {
     clearTimeout(waiting);
+  }
+}
+
+const AGAIN = 3000; // milliseconds until what did not come is asked for again
+
+/** @param {HTMLElement} root @param {AbortSignal} signal @param {() => void} again */
+function away(root, signal, again) {
+  fail(root, "The server does not answer.", "This page tries again by itself.");
+  const timer = setTimeout(again, AGAIN);
+  signal.addEventListener("abort", () => clearTimeout(timer));
+}
+
+/** A module that did not come once comes no more while the page lives: so the page begins anew, as soon as the server is back. @param {AbortSignal} signal */
+async function startAnew(signal) {
+  try {
+    await get("/session", signal);
+    location.reload();
+  } catch {
+    if (!signal.aborted) setTimeout(() => void startAnew(signal), AGAIN);
   }
 }
 

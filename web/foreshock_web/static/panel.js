@@ -159,6 +159,7 @@ export class FigurePanel extends HTMLElement {
     const {figure, hidden} = arranged(this.figure, this.look.choice);
     await draw(this.plot, figure);
     if (this.dataset.drawn !== "true") {
+      performance.mark("panel");
       const chart = /** @type {any} */ (this.plot);
       chart.on("plotly_relayout", (/** @type {Record<string, any>} */ event) => this.#zoomed(event));
       chart.on("plotly_afterplot", () => makeRoom(this.plot));

@@ -7,10 +7,13 @@
 /** @type {Promise<Plotly> | undefined} */
 let loading;
 
+/** The address of plotly.js; null: the page does not say. */
+const source = () => document.querySelector('meta[name="plotly"]')?.getAttribute("content") ?? null;
+
 /** @returns {Promise<Plotly>} */
 function plotly() {
   loading ??= new Promise((resolve, reject) => {
-    const src = document.querySelector('meta[name="plotly"]')?.getAttribute("content");
+    const src = source();
     if (!src) {
       reject(new Error("The page does not say where plotly.js is."));
       return;
@@ -27,7 +30,15 @@ function plotly() {
   return loading;
 }
 
-/** Have plotly.js on its way before the first figure is there. */
+/** Have plotly.js on its way; to run it holds everything up for half a second, which what is read first need not wait for. */
+export function fetchAhead() {
+  const href = source();
+  const link = document.createElement("link");
+  Object.assign(link, {rel: "preload", as: "script", href});
+  if (href) document.head.append(link);
+}
+
+/** Run plotly.js before the first figure is there. */
 export function preload() {
   plotly().catch(() => {}); // the first chart tries again, and says what is wrong
 }

@@ -6,6 +6,7 @@ import {AboutRun} from "./about-run.js";
 import {AlertList} from "./alerts.js";
 import {notebookLines, showCode} from "./code.js";
 import {each, fill, h, say} from "./dom.js";
+import {questions} from "./early.js";
 import {Families} from "./families.js";
 import {duration, integer, number, plural, sentence} from "./format.js";
 import {icon, word} from "./icons.js";
@@ -13,7 +14,7 @@ import {calm, follow} from "./live.js";
 import {Look, fromAddress, toAddress} from "./look.js";
 import {LookBar} from "./look-bar.js";
 import {preload} from "./plot.js";
-import {chip, state as showState} from "./runs.js";
+import {chip, state as showState} from "./run-row.js";
 import {SeriesList} from "./series-list.js";
 import {Strip} from "./strip.js";
 
@@ -24,8 +25,6 @@ import {Strip} from "./strip.js";
 /** @typedef {import("./types.js").VerdictStrip} VerdictStrip */
 /** @typedef {import("./app.js").Context} Context */
 
-const BINS = {wide: 120, narrow: 48};
-
 /**
  * @param {HTMLElement} root
  * @param {Context} context
@@ -33,7 +32,7 @@ const BINS = {wide: 120, narrow: 48};
  */
 export async function showRun(root, {signal, onLive, title}, id) {
   /** @type {Run} */
-  let run = await get(path`/runs/${id}`, signal);
+  let run = await get(questions(id).run, signal);
 
   const name = h("h1", {tabindex: -1}, run.name || run.id);
   const status = h("span", {class: "state"});
@@ -76,25 +75,27 @@ export async function showRun(root, {signal, onLive, title}, id) {
 
   /** Everything but the drawings. @param {boolean} [first] the run itself has just come */
   async function summary(first = false) {
-    const bins = window.innerWidth < 700 ? BINS.narrow : BINS.wide;
+    const addresses = questions(id);
     /** @param {string} address @returns {Promise<any>} */
     const ask = (address) => get(address, signal);
     // Each part as soon as it is there: a list of hundreds of figures must not keep the verdict waiting.
-    const head = (first ? Promise.resolve(run) : ask(path`/runs/${id}`)).then((fresh) => {
+    const head = (first ? Promise.resolve(run) : ask(addresses.run)).then((fresh) => {
       run = fresh;
       showHead();
       about.show(run);
     });
+    const judgement = Promise.all([ask(addresses.verdict), ask(addresses.alerts), ask(addresses.incidents), head]).then(([judged, alerted, incidents]) => {
+      showVerdict(judged, alerted);
+      strip.show(judged);
+      if (judged.bins.length > 0) bar.span(judged.bins[0][0], judged.bins[judged.bins.length - 1][1]);
+      alerts.show(alerted, incidents.incidents);
+    });
     await Promise.all([
-      Promise.all([ask(path`/runs/${id}/verdict` + query({bins})), ask(path`/runs/${id}/alerts`), ask(path`/runs/${id}/incidents`), head]).then(([judged, alerted, incidents]) => {
-        showVerdict(judged, alerted);
-        strip.show(judged);
-        if (judged.bins.length > 0) bar.span(judged.bins[0][0], judged.bins[judged.bins.length - 1][1]);
-        alerts.show(alerted, incidents.incidents);
-      }),
-      ask(path`/runs/${id}/figures`).then((figures) => {
+      Promise.all([ask(addresses.figures), judgement]).then(([figures]) => {
         bar.offer(figures.axes);
         families.show(figures);
+        // Behind the frame in which the panels in sight ask for their figures: while plotly.js starts, nothing else runs.
+        if (first) requestAnimationFrame(() => setTimeout(preload));
       }),
       Promise.all([ask(`/deliveries${query({run: id, limit: 100})}`), getIfAllowed("/channels", signal)]).then(([sent, channels]) => {
         showDeliveries(sent, channels === null ? null : channels.channels.filter((/** @type {{enabled: boolean}} */ channel) => channel.enabled).length);
@@ -140,6 +141,7 @@ export async function showRun(root, {signal, onLive, title}, id) {
       fill(mark, icon(judged.verdict));
       chip(verdict, judged.verdict);
     }
+    if (!headline.textContent) performance.mark("verdict");
     say(headline, sentence(judged.message ?? said.find((alert) => alert.state === "pending")?.message ?? quietSentence(run, judged, changes)));
     title(`${judged.verdict === "fine" || judged.verdict === "none" ? "" : `${word(judged.verdict)}: `}${run.project}/${run.name || run.id}`);
   }
@@ -164,7 +166,6 @@ export async function showRun(root, {signal, onLive, title}, id) {
     if (!signal.aborted) history.replaceState(history.state, "", location.pathname + query(toAddress(look.choice)));
   });
   const known = run.revision; // as of before everything else was asked for
-  preload();
   await summary(true);
   const figure = wanted.get("figure");
   if (figure) families.find(figure, wanted.get("key") ?? "");

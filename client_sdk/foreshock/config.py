@@ -56,7 +56,12 @@ FAMILIES = (
     "adaptation",
 )  # of statistics, in the order of the page
 _RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_LISTS = {
+    "families": ["attention", "optimiser"],
+    "tags": ["baseline", "lr-sweep"],
+}  # of words, with an example
 _NUMBERS = ("budget", "flush_seconds")  # settings that need not be whole
+_BREAKS = str.maketrans("\t\n\r", "   ")  # what text in several lines has
 _ON = {
     "1": True,
     "true": True,
@@ -85,6 +90,16 @@ class Config:
     )
     name: str | None = field(
         default=None, metadata={"about": "what people call the run; made up when absent"}
+    )
+    owner: str | None = field(
+        default=None,
+        metadata={"about": "whose run it is; the name of the API key when absent, never the login"},
+    )
+    tags: tuple[str, ...] = field(
+        default=(), metadata={"about": "words to find the run by: `baseline,lr-sweep`"}
+    )
+    notes: str | None = field(
+        default=None, metadata={"about": "plain text about the run, which the page shows and people change"}
     )
     attempt: int | None = field(
         default=None, metadata={"about": "which life of the run this is; counted when absent"}
@@ -125,6 +140,7 @@ class Config:
     def __post_init__(self) -> None:
         object.__setattr__(self, "every", dict(self.every))
         object.__setattr__(self, "families", tuple(self.families))
+        object.__setattr__(self, "tags", tuple(dict.fromkeys(self.tags)))
         object.__setattr__(self, "url", self.url.rstrip("/"))
         object.__setattr__(self, "dir", Path(self.dir))
         object.__setattr__(self, "api_key", (self.api_key or "").strip() or None)
@@ -150,6 +166,14 @@ class Config:
             text = getattr(self, what)
             if text is not None and not (1 <= len(text) <= 200 and text.isprintable()):
                 found.append(f"{what} is {text!r}; write 1 to 200 printable characters")
+        if self.owner is not None and not (1 <= len(self.owner) <= 100 and self.owner.isprintable()):
+            found.append(f"owner is {self.owner!r}; write 1 to 100 printable characters")
+        if any(not (1 <= len(tag) <= 64 and tag.isprintable()) for tag in self.tags) or len(self.tags) > 50:
+            found.append(f"tags is {list(self.tags)!r}; write up to 50 words of 1 to 64 printable characters")
+        if self.notes is not None and not (
+            len(self.notes) <= 20_000 and self.notes.translate(_BREAKS).isprintable()
+        ):
+            found.append("notes has control characters or more than 20,000 characters; write plain text")
         if self.attempt is not None and self.attempt < 1:
             found.append(f"attempt is {self.attempt}; the first life of a run is 1")
         if self.spool_max_bytes < 2**16:
@@ -201,12 +225,12 @@ def _checked(name: str, value: Any) -> Any:
         if all(isinstance(kind, str) and type(steps) is int for kind, steps in value.items()):
             return dict(value)
         raise TypeError(f"every is {value!r}; write a mapping such as {{'activations': 50}}")
-    if name == "families" and isinstance(value, str):
+    if name in _LISTS and isinstance(value, str):
         return _listed(value)
-    if name == "families" and isinstance(value, Sequence):
-        if all(isinstance(family, str) for family in value):
+    if name in _LISTS and isinstance(value, Sequence):
+        if all(isinstance(one, str) for one in value):
             return tuple(value)
-        raise TypeError(f"families is {value!r}; write a list such as ['attention', 'optimiser']")
+        raise TypeError(f"{name} is {value!r}; write a list such as {_LISTS[name]}")
     if name in _NUMBERS:
         raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; write a number")
     wanted = {"attempt": int, "spool_max_bytes": int, "disabled": bool, "offline": bool}.get(name, str)
@@ -229,7 +253,7 @@ def _parsed(name: str, variable: str, text: str) -> Any:
             raise ValueError(f"{variable} is {text!r}; write a number") from None
     if name == "every":
         return _every(variable, text)
-    if name == "families":
+    if name in _LISTS:
         return _listed(text)
     return Path(text) if name == "dir" else text
 

@@ -22,6 +22,9 @@ def init(
     name: str | None = None,
     config: Any = None,
     *,
+    owner: str | None = None,
+    tags: Sequence[str] | str | None = None,
+    notes: str | None = None,
     run: str | None = None,
     attempt: int | None = None,
     url: str | None = None,
@@ -39,12 +42,17 @@ def init(
 ) -> Run:
     """Begin a run, or with `run=` the next attempt of one. Never waits for the network; a server may be absent altogether.
 
-    `config` is kept with the run as JSON: a mapping, a dataclass, an argparse namespace. Whatever is not given comes from
+    `config` is kept with the run as JSON: a mapping, a dataclass, an argparse namespace. `owner`, `tags` and `notes` are what a
+    new run begins with; afterwards people decide about them. Nobody's login is sent: without `owner` the server takes the name
+    of the API key. Whatever is not given comes from
     FORESHOCK_* and then from defaults; a wrong value raises ValueError or TypeError with what to write instead.
     """
     settings = Config.resolve(
         project=project,
         name=name,
+        owner=owner,
+        tags=tags,
+        notes=notes,
         run=run,
         attempt=attempt,
         url=url,
@@ -130,7 +138,7 @@ def _begin(
     if transport is None and not settings.offline:
         transport = HttpTransport(settings.url, settings.api_key, user_agent=provenance.user_agent())
     kept = provenance.json_safe({} if config is None else config)
-    body = {
+    body: dict[str, Any] = {
         "project": run.project,
         "name": run.name,
         "config": kept if isinstance(kept, dict) else {"config": kept},
@@ -139,6 +147,8 @@ def _begin(
         "writer": writer.name,
         "info": provenance.facts(rank, world_size),
     }
+    said = {"owner": settings.owner, "tags": list(settings.tags), "note": settings.notes}
+    body |= {what: words for what, words in said.items() if words}
     folder = provenance.script_folder()
     session = Session(
         settings,

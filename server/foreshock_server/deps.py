@@ -19,6 +19,7 @@ SCOPES = (INGEST, READ, ADMIN)
 # What people name: no control characters, and none that turn the direction of the text around them.
 NOT_PLAIN = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff"
 PLAIN = f"^[^{NOT_PLAIN}]*$"
+LINES = rf"^(?:[\t\n\r]|[^{NOT_PLAIN}])*$"  # the same, in several lines
 
 
 def _no_word(value: object) -> object:

@@ -69,6 +69,9 @@ class Run(Base):
     owner: Mapped[str | None] = mapped_column(String(100))  # at first the name of the key that opened it
     archived_at: Mapped[float | None]  # set: lists leave it out unless they are asked
     trashed_at: Mapped[float | None]  # set: likewise, nobody is told of it, and in a week it is deleted
+    note: Mapped[str | None]  # plain text
+    note_by: Mapped[str | None] = mapped_column(String(100))  # the key under which it was written
+    note_at: Mapped[float | None]
     noted_at: Mapped[float | None] = mapped_column(index=True)  # when any of that, or a tag, last changed
 
 

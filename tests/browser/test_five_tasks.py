@@ -1,6 +1,7 @@
 """From the link in an alert to five answers: which layer, since when, which experts or tokens, did the last run do it too, peace until tomorrow.
 
-Each is walked as a person does who has never been there, and its clicks are counted: three are the most.
+Each is walked as a person does who has never been there; its clicks are counted, three are the most, and the seconds until the
+answer stands on the screen are printed: those of the page, for whoever reads and moves a hand needs some of their own.
 """
 
 from __future__ import annotations
@@ -26,15 +27,21 @@ CELLS = [("high", "positive"), ("high", "negative"), ("low", "positive"), ("low"
 class Person:
     """Somebody who followed the link of an alert, and the clicks that were made since."""
 
-    def __init__(self, page: Any, told: Any) -> None:
+    def __init__(self, page: Any, told: Any, began: float) -> None:
         self.page = page
         self.told = told
         self.clicks = 0
+        self.began = began
 
     def click(self, name: str, role: str = "link") -> None:
         self.clicks += 1
         assert self.clicks <= MOST
         self.page.get_by_role(role, name=name).click()
+
+    def answered(self, task: str, clicks: int) -> None:
+        """The answer stands there."""
+        print(f"{task}: {self.clicks} clicks, {time.perf_counter() - self.began:.1f} s")
+        assert self.clicks == clicks
 
     def fact(self, label: str) -> Any:
         """What stands beside a word in the head of the incident."""
@@ -100,8 +107,9 @@ def arrive(look: Any, told: Any) -> Any:
     """Rule -> somebody who followed the link of its message, and chose its incident there."""
 
     def arrive(rule: str, family: str) -> Person:
+        began = time.perf_counter()
         page, _ = look(told.heard[rule]["link"])
-        person = Person(page, told.heard[rule])
+        person = Person(page, told.heard[rule], began)
         person.click(f"Acknowledge or silence: {family}")
         expect(page).to_have_url(re.compile(r"/incidents/now/\d+$"))
         return person
@@ -112,7 +120,7 @@ def arrive(look: Any, told: Any) -> Any:
 def test_which_layer(arrive):
     person = arrive("experts-dead", "Experts")
     expect(person.fact("where")).to_have_text("moe.3")
-    assert person.clicks == 1
+    person.answered("which layer", 1)
 
 
 def test_since_when(arrive):
@@ -120,7 +128,7 @@ def test_since_when(arrive):
     since = person.told["alert"]["since_step"]
     assert DIES_AT <= since <= DIES_AT + 20  # the rule compares a median of nine
     expect(person.fact("since step")).to_have_text(f"{since:,}")
-    assert person.clicks == 1
+    person.answered("since when", 1)
 
 
 def test_which_experts(arrive):
@@ -133,7 +141,7 @@ def test_which_experts(arrive):
         "gd => { const map = gd._fullData.find(t => t.type === 'heatmap' && t.name.includes('moe.3')); return Array.from(map.z, row => row[row.length - 1]) }"
     )
     assert [number for number, share in enumerate(rows) if share == 0] == list(DEAD)
-    assert person.clicks == 1
+    person.answered("which experts", 1)
 
 
 def test_which_tokens(arrive):
@@ -147,7 +155,7 @@ def test_which_tokens(arrive):
     assert [name for name in names if ", A " in name] == [
         f"{words[probability]}, {words[advantage]}" for probability, advantage in CELLS
     ]
-    assert person.clicks == 1
+    person.answered("which tokens", 1)
 
 
 def test_did_it_happen_in_the_previous_run(arrive):
@@ -158,7 +166,7 @@ def test_did_it_happen_in_the_previous_run(arrive):
     earlier.get_by_role("link").first.click()
     person.clicks += 1
     expect(person.page).to_have_url(re.compile(r"/incidents/before/\d+$"))
-    assert person.clicks == 2
+    person.answered("in the previous run", 2)
 
 
 def test_and_one_that_did_not_is_said_not_to_have(arrive):
@@ -174,4 +182,4 @@ def test_silence_it_until_tomorrow(arrive, told):
     (silence,) = told.call("GET", "/silences")["silences"]
     assert time.localtime(silence["ends_at"]).tm_hour == 8
     assert silence["ends_at"] > time.time()
-    assert person.clicks == 2
+    person.answered("silence it until tomorrow", 2)

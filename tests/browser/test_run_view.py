@@ -229,3 +229,75 @@ def test_no_threshold_label_lies_on_another(world, look, width):
         if one[1] < other[3] and other[1] < one[3] and one[2] < other[4] - 1 and other[2] < one[4] - 1
     ]
     assert over == []
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
+def test_a_note_is_written_with_the_keyboard_and_left_as_it_was(site, kit, look, width, scheme):
+    kit.Trainer(site, "noted", "quick-finch", collapses=False).send(20)
+    page, watch = look(f"{site.url}/runs/noted", width=width, scheme=scheme)
+    note = page.get_by_role("region", name="Note")
+    note.get_by_role("button", name="Write a note").press("Enter")
+    area = note.get_by_label("Note, plain text")
+    expect(area).to_be_focused()
+    area.fill("Warm-up too short?\n<b>See</b> brisk-otter.")
+    area.press("Control+Enter")
+    expect(note.locator(".note-text")).to_have_text("Warm-up too short?\n<b>See</b> brisk-otter.")
+    expect(note.locator(".note-who")).to_contain_text("Written")
+    expect(note.get_by_role("button", name="Edit")).to_be_focused()
+    assert site.call("GET", "/runs/noted")["note"].startswith("Warm-up")
+    page.keyboard.press("Enter")
+    area.fill("no")
+    area.press("Escape")
+    expect(note.locator(".note-text")).to_contain_text("Warm-up")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.goto(f"{site.url}/?q=warm-up")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    assert watch.errors == []
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
+def test_a_note_is_written_with_the_keyboard_and_left_as_it_was(site, kit, look, width, scheme):
+    kit.Trainer(site, "noted", "quick-finch", collapses=False).send(20)
+    page, watch = look(f"{site.url}/runs/noted", width=width, scheme=scheme)
+    note = page.get_by_role("region", name="Note")
+    note.get_by_role("button", name="Write a note").press("Enter")
+    area = note.get_by_label("Note, plain text")
+    expect(area).to_be_focused()
+    area.fill("Warm-up too short?\n<b>See</b> brisk-otter.")
+    area.press("Control+Enter")
+    expect(note.locator(".note-text")).to_have_text("Warm-up too short?\n<b>See</b> brisk-otter.")
+    expect(note.locator(".note-who")).to_contain_text("Written")
+    expect(note.get_by_role("button", name="Edit")).to_be_focused()
+    assert site.call("GET", "/runs/noted")["note"].startswith("Warm-up")
+    page.keyboard.press("Enter")
+    area.fill("no")
+    area.press("Escape")
+    expect(note.locator(".note-text")).to_contain_text("Warm-up")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.goto(f"{site.url}/?q=warm-up")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    assert watch.errors == []
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
+def test_a_note_is_written_with_the_keyboard_and_left_as_it_was(site, kit, look, width, scheme):
+    kit.Trainer(site, "noted", "quick-finch", collapses=False).send(20)
+    page, watch = look(f"{site.url}/runs/noted", width=width, scheme=scheme)
+    note = page.get_by_role("region", name="Note")
+    note.get_by_role("button", name="Write a note").press("Enter")
+    area = note.get_by_label("Note, plain text")
+    expect(area).to_be_focused()
+    area.fill("Warm-up too short?\n<b>See</b> brisk-otter.")
+    area.press("Control+Enter")
+    expect(note.locator(".note-text")).to_have_text("Warm-up too short?\n<b>See</b> brisk-otter.")
+    expect(note.locator(".note-who")).to_contain_text("Written")
+    expect(note.get_by_role("button", name="Edit")).to_be_focused()
+    assert site.call("GET", "/runs/noted")["note"].startswith("Warm-up")
+    page.keyboard.press("Enter")
+    area.fill("no")
+    area.press("Escape")
+    expect(note.locator(".note-text")).to_contain_text("Warm-up")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.goto(f"{site.url}/?q=warm-up")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    assert watch.errors == []

@@ -29,7 +29,18 @@ def tables(database: Database) -> set[str]:
 
 
 def test_upgrade_then_check_is_clean(empty):
-    assert migrate.to_head(empty) == ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009"]
+    assert migrate.to_head(empty) == [
+        "0001",
+        "0002",
+        "0003",
+        "0004",
+        "0005",
+        "0006",
+        "0007",
+        "0008",
+        "0009",
+        "0010",
+    ]
     with empty.migrating() as connection:
         migrate.check(connection)
         assert migrate.pending(connection) == []
@@ -99,7 +110,7 @@ def test_processes_that_start_at_once_migrate_once(database_url):
     for thread in threads:
         thread.join()
     assert failures == []
-    assert applied == ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009"]
+    assert applied == ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010"]
 
 
 def test_those_who_open_a_new_file_at_once_wait_for_each_other(tmp_path):

@@ -52,6 +52,9 @@ def test_every_names_kinds_of_readings() -> None:
         ({}, {"run": "x" * 65}, "1 to 64"),
         ({}, {"project": ""}, "1 to 200 printable"),
         ({}, {"name": "two\nlines"}, "printable"),
+        ({}, {"owner": ""}, "write 1 to 100 printable"),
+        ({}, {"tags": ["a", "x" * 65]}, "up to 50 words"),
+        ({}, {"notes": "bell \a"}, "write plain text"),
         ({}, {"attempt": 0}, "the first life of a run is 1"),
         ({}, {"spool_max_bytes": 10}, "at least 65536"),
         ({}, {"flush_seconds": float("nan")}, "write a number of seconds"),
@@ -76,6 +79,7 @@ def test_a_wrong_value_says_what_to_write_instead(
         ({"attempt": "2"}, "attempt is '2', a str; write a int"),
         ({"disabled": 1}, "write a bool"),
         ({"every": {"views": 1.5}}, "write a mapping such as"),
+        ({"tags": [1]}, "write a list such as ['baseline', 'lr-sweep']"),
         ({"colour": "red"}, "init does not know colour"),
     ],
 )

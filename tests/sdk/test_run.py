@@ -198,6 +198,22 @@ def test_numbers_after_the_last_step_belong_to_a_last_step() -> None:
     assert transport.columns("final").steps.tolist() == [1]
 
 
+def test_a_run_is_opened_with_what_is_said_of_it_and_nothing_else_about_people(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    transport = MemoryTransport()
+    run = foreshock.init(owner="ada", tags="sweep, a100,sweep", notes="two\nlines", transport=transport)
+    run.finish()
+    said = transport.runs[run.id]
+    assert (said["owner"], said["tags"], said["note"]) == ("ada", ["sweep", "a100"], "two\nlines")
+    for variable in ("USER", "LOGNAME", "USERNAME"):
+        monkeypatch.setenv(variable, "somebody-at-home")
+    run = foreshock.init(transport=transport)
+    run.finish()
+    assert not {"owner", "tags", "note"} & set(transport.runs[run.id])
+    assert "somebody-at-home" not in str(transport.runs[run.id])
+
+
 def test_times_are_seconds_of_now() -> None:
     with recording() as recorded:
         before = time.time()

@@ -77,6 +77,16 @@ class RunView:
         return dict(self._details()["config"])
 
     @property
+    def note(self) -> str:
+        """What people wrote about it; empty: nothing."""
+        return self._details()["note"] or ""
+
+    def write_note(self, text: str) -> None:
+        """Write this about the run instead of what is there, as plain text; empty: nothing. Needs a key with admin."""
+        self.connection.send("PATCH", "/runs", {"runs": [self.id], "note": text})
+        self.refresh()
+
+    @property
     def attempts(self) -> list[dict[str, Any]]:
         """Its lives: state, times, host, versions, commit."""
         return list(self._details()["attempts"])

@@ -11,11 +11,24 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from foreshock_server.exchange.layout import FORMAT
-from foreshock_server.models import Alert, Attempt, Base, Incident, Merge, Run, Series, Transition, Writer
+from foreshock_server.models import (
+    Alert,
+    Attempt,
+    Base,
+    Incident,
+    Merge,
+    Run,
+    Series,
+    Tag,
+    Transition,
+    Writer,
+)
 from foreshock_server.store.runs import list_writers
 from foreshock_server.store.series import NewSeries, key_hash, list_series
+from foreshock_server.store.shelf import tags_of
 
 _RUN = ("id", "project", "name", "config", "state", "created_at")
+_SAID = ("owner", "note", "note_by", "note_at")  # by people
 _ATTEMPT = ("attempt", "state", "info", "started_at", "finished_at")
 _WRITER = ("attempt", "writer", "acked_seq", "final_seq", "dropped", "lost", "cost", "seen_at")
 _SERIES = ("key", "statistic", "family", "place", "labels", "unit", "dtype", "about", "axis")
@@ -39,6 +52,7 @@ def describe(session: Session, run: Run, now: float, release: str) -> dict[str, 
         "format": FORMAT,
         "exported": {"at": now, "release": release, "updated_at": run.updated_at, "points": run.points},
         "run": _fields(run, _RUN),
+        "said": {**_fields(run, _SAID), "tags": tags_of(session, [run.id]).get(run.id, [])},
         "attempts": [_fields(row, _ATTEMPT) for row in _all(session, Attempt, run.id)],
         "writers": [_fields(row, _WRITER) for row in writers],
         "series": [_fields(row, _SERIES) for row in series],
@@ -71,6 +85,14 @@ def add_series(session: Session, run_id: str, series: Sequence[Mapping[str, Any]
         for number, one in enumerate(series, start=1)
     ]
     _insert(session, Series, rows)
+
+
+def add_said(session: Session, run: Run, about: Mapping[str, Any]) -> None:
+    """What people had said about the run."""
+    said = about.get("said", {})  # files of earlier releases have none
+    for name in _SAID:
+        setattr(run, name, said.get(name))
+    _insert(session, Tag, [{"run_id": run.id, "tag": tag} for tag in dict.fromkeys(said.get("tags", ()))])
 
 
 def add_attempts(session: Session, run_id: str, attempts: Sequence[Mapping[str, Any]]) -> None:

@@ -164,6 +164,7 @@ def _begin(database: Database, state: _State) -> None:
         )
         if not made:
             raise RunExists(f"Another import of {state.run_id!r} began just now; wait for it.")
+        records.add_said(session, session.get_one(Run, state.run_id), state.about)
         records.add_series(session, state.run_id, state.about["series"])
         records.add_attempts(session, state.run_id, state.about["attempts"])
 

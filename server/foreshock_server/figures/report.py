@@ -39,6 +39,7 @@ def report(
     told = verdict(session, run_id, CELLS)
     parts = [
         _head(run, told, state_of(run, settings, now), f"{settings.page_url}/runs/{run.id}", now),
+        _note(run),
         _strip(told),
         _alerts(alerts(session, run_id, rules)["alerts"]),
         *_figures(session, rules, run_id, theme),
@@ -69,6 +70,15 @@ def _head(run: Run, told: Mapping[str, Any], state: str, address: str, now: floa
         f"<p class=muted>{state} · {step} · {run.points:,} readings · written {_moment(now)} · "
         f'<a href="{_text(address)}">its page</a></p>'
         f"<p class='banner {told['verdict']}'><strong>{word}</strong> {_text(said)}</p></header>"
+    )
+
+
+def _note(run: Run) -> str:
+    if run.note is None:
+        return ""
+    said = " · ".join(filter(None, (run.note_by, _moment(run.note_at))))
+    return (
+        f"<section><h2>Note</h2><p class=note>{_text(run.note)}</p><p class=muted>{_text(said)}</p></section>"
     )
 
 

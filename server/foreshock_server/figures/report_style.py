@@ -25,7 +25,7 @@ _SHEET = """
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:88rem;padding:1.5rem;background:%(paper)s;color:%(ink)s;font:15px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;overflow-wrap:anywhere}
 h1{margin:0;font-size:1.6rem}h2{margin:2rem 0 .6rem;font-size:1.15rem;text-transform:none}h3{margin:0;font-size:1rem}h4{margin:.6rem 0 0}
-p{margin:.2rem 0}.muted{color:%(muted)s;font-size:.87rem}a{color:%(accent)s}
+p{margin:.2rem 0}.note{white-space:pre-wrap}.muted{color:%(muted)s;font-size:.87rem}a{color:%(accent)s}
 .banner{margin-top:.8rem;padding:.8rem 1rem;border-left:6px solid %(muted)s;background:%(surface)s}
 .banner.watch{border-color:%(warning)s}.banner.collapsing{border-color:%(critical)s}.banner.fine{border-color:%(accent)s}
 table{border-collapse:collapse;width:100%%}.strip th{width:11rem;text-align:left;font-weight:400;padding:.15rem .8rem .15rem 0}.strip .state{width:7rem;padding-left:.8rem}

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from foreshock_server.deps import PLAIN, WHOLE, Access, Asking
+from foreshock_server.deps import LINES, PLAIN, WHOLE, Access, Asking
 from foreshock_server.ingest import described, schema
 from foreshock_server.store import runs
 from foreshock_server.store.numbers import storable
+from foreshock_server.store.shelf import LONGEST_NOTE
 
 router = APIRouter(tags=["ingest"])
 
@@ -53,6 +54,9 @@ class Opening(BaseModel):
     tags: list[Annotated[str, Field(min_length=1, max_length=64, pattern=PLAIN)]] = Field(
         default_factory=list, max_length=50, description="of a new run"
     )
+    note: str = Field(
+        default="", max_length=LONGEST_NOTE, pattern=LINES, description="of a new run, plain text"
+    )
 
 
 class Closing(BaseModel):
@@ -90,6 +94,7 @@ def open_run(request: Request, access: Asking, run: RunId, opening: Opening) -> 
             now=time.time(),
             owner=opening.owner or _whose(access),
             tags=opening.tags,
+            note=opening.note.strip(),
         )
         access.must_own(row.project, "This run id is taken; open the run under another.")
     state.bus.publish(run)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from foreshock_server.deps import PLAIN, Asking, Reading
+from foreshock_server.deps import LINES, PLAIN, Asking, Reading
 from foreshock_server.lifecycle.retention import settle
 from foreshock_server.store import shelf
 from foreshock_server.store.runs import delete_run
@@ -41,6 +41,12 @@ class ChangeOfRuns(BaseModel):
         None, description="true: in the trash, and deleted after seven days; false: taken back"
     )
     owner: str | None = Field(None, max_length=100, pattern=PLAIN, description="empty: nobody")
+    note: str | None = Field(
+        None,
+        max_length=shelf.LONGEST_NOTE,
+        pattern=LINES,
+        description="plain text instead of the one before; empty: none",
+    )
     add_tags: list[_Tag] = Field(default_factory=list, max_length=shelf.MOST_TAGS)
     remove_tags: list[_Tag] = Field(default_factory=list, max_length=shelf.MOST_TAGS)
 
@@ -70,11 +76,13 @@ class Words(BaseModel):
 
 @router.patch("/runs")
 def change_runs(request: Request, access: Asking, wish: ChangeOfRuns) -> ChangedRuns:
-    """Archive, tag, hand over, throw away or take back up to 500 runs at once. Idempotent; what was recorded is not touched."""
+    """Archive, tag, note, hand over, throw away or take back up to 500 runs at once. Idempotent; what was recorded is not touched."""
     change = shelf.Change(
         archived=wish.archived,
         trashed=wish.trashed,
         owner=wish.owner,
+        note=wish.note,
+        by=access.name,
         add_tags=tuple(wish.add_tags),
         remove_tags=tuple(wish.remove_tags),
     )

@@ -110,6 +110,9 @@ def details(session: Session, run: Run, writers: Sequence[Writer]) -> dict[str, 
     """What the page of one run shows beyond the list."""
     return {
         "config": run.config,
+        "note": run.note,
+        "note_by": run.note_by,
+        "note_at": run.note_at,
         "attempts": [
             {
                 "attempt": attempt.attempt,

@@ -26,7 +26,7 @@ class Wish:
     """Which runs; what is None or empty does not matter."""
 
     project: str | None = None
-    words: str = ""  # each of which is in the name, the project, the id, the owner or a tag
+    words: str = ""  # each of which is in the name, the project, the id, the owner, the note or a tag
     state: str | None = None  # running | silent | finished | failed
     verdict: str | None = None
     tags: Sequence[str] = ()  # all of them
@@ -106,7 +106,7 @@ def _tagged(which: ColumnElement[bool]) -> ColumnElement[bool]:
 
 
 def _says(word: str) -> ColumnElement[bool]:
-    texts = (Run.name, Run.project, Run.id, Run.owner)
+    texts = (Run.name, Run.project, Run.id, Run.owner, Run.note)
     return or_(
         *(text.icontains(word, autoescape=True) for text in texts),
         _tagged(Tag.tag.icontains(word, autoescape=True)),

@@ -31,10 +31,11 @@ def open_run(
     now: float,
     owner: str | None = None,
     tags: Iterable[str] = (),
+    note: str = "",
 ) -> Run:
     """The run, made if it was unknown; a repeated call adds only what was unknown, a new attempt sets it running.
 
-    `owner` and `tags` are for a run that is made: afterwards people decide about them.
+    `owner`, `tags` and `note` are for a run that is made: afterwards people decide about them.
     """
     born = insert_once(
         session,
@@ -50,6 +51,7 @@ def open_run(
             "revision": 1,
             "points": 0,
             "owner": owner,
+            **({"note": note, "note_by": owner, "note_at": started_at} if note else {}),
         },
     )
     run = lock_run(session, run_id)

@@ -1,4 +1,4 @@
-"""What people say about runs: owner, tags, archived, in the trash. Nothing of it changes what was recorded, or when it last was.
+"""What people say about runs: owner, tags, a note, archived, in the trash. Nothing of it changes what was recorded, or when it last was.
 
 A run in the trash is as it was, and may come back: lists leave it out, what it records is stored, its rules go on, and nobody is
 told of them. After TRASH_SECONDS it is deleted for good (lifecycle/trash.py).
@@ -18,6 +18,7 @@ from foreshock_server.store.once import insert_once
 
 TRASH_SECONDS = 7 * 86400.0
 MOST_TAGS = 50  # of one run
+LONGEST_NOTE = 20_000  # characters
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Change:
     archived: bool | None = None
     trashed: bool | None = None
     owner: str | None = None
+    note: str | None = None  # empty: none
+    by: str = ""  # whose change it is
     add_tags: tuple[str, ...] = ()
     remove_tags: tuple[str, ...] = ()
 
@@ -91,6 +94,9 @@ def _change(session: Session, run: Run, change: Change, tags: set[str], now: flo
             changed = True
     if change.owner is not None and (change.owner or None) != run.owner:
         run.owner, changed = change.owner or None, True
+    if change.note is not None and change.note.strip() != (run.note or ""):
+        run.note, run.note_by, run.note_at = change.note.strip() or None, change.by or None, now
+        changed = True
     gone = tags & set(change.remove_tags)
     if gone:
         mine = (Tag.run_id == run.id) & Tag.tag.in_(gone)

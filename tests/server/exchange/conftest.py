@@ -15,7 +15,7 @@ from foreshock_server import migrate
 from foreshock_server.db import Database
 from foreshock_server.exchange.layout import about_of
 from foreshock_server.models import Alert, Attempt, Incident, Run, Transition
-from foreshock_server.store import blocks, runs
+from foreshock_server.store import blocks, runs, shelf
 from foreshock_server.store.rows import RowGroup
 from foreshock_server.store.series import NewFrame, NewSeries, register_frames
 
@@ -168,6 +168,9 @@ class Maker:
         )
         self.block(run_id, 1, 1, ["loss", "grad"], [3, 4], [[30, 40], [50, 60]], attempt=2)
         self.alarm(run_id)
+        with self.database.writing() as session:
+            said = shelf.Change(owner="ada", note="why:\nlr × 2", by="a key", add_tags=("sweep", "a100"))
+            shelf.apply(session, [run_id], said, 1.8e9)
         with self.database.writing() as session:
             runs.finish_attempt(
                 session, run_id, 2, state="finished", at=1.81e9, last_seq={"r0-aaaa": 1}, now=1.8e9

@@ -11,7 +11,7 @@ from foreshock_server.bus import LocalBus
 from foreshock_server.lifecycle.cleanup import Cleaner
 from foreshock_server.models import Run, Tag
 from foreshock_server.query.live import list_look
-from foreshock_server.store.shelf import MOST_TAGS, TRASH_SECONDS
+from foreshock_server.store.shelf import LONGEST_NOTE, MOST_TAGS, TRASH_SECONDS
 
 
 @pytest.fixture
@@ -35,6 +35,34 @@ def ids(client, **asked):
 
 def one(client, run):
     return client.get(f"/api/v1/runs/{run}").json()
+
+
+def test_a_note_is_kept_with_who_and_when_and_found(three):
+    text = "Warm-up too short?\n\tSee run-2 & <b>bold</b>."
+    assert change(three, ["run-0"], note=f"  {text}\n")["changed"] == ["run-0"]
+    told = one(three, "run-0")
+    assert (told["note"], told["note_by"]) == (text, None)  # nobody was asked for a key
+    assert told["note_at"] == pytest.approx(time.time(), abs=60)
+    assert ids(three, q="warm-UP short") == {"run-0"}
+    assert change(three, ["run-0"], note=text)["changed"] == []
+    assert (
+        "Warm-up too short?\n\tSee run-2 &amp; &lt;b&gt;bold" in three.get("/api/v1/runs/run-0/report").text
+    )
+    assert change(three, ["run-0"], note="")["changed"] == ["run-0"]
+    assert one(three, "run-0")["note"] is None
+    assert ids(three, q="warm-up") == set()
+    for wrong in ("a\x00b", "turned \u202e", "x" * (LONGEST_NOTE + 1)):
+        assert three.patch("/api/v1/runs", json={"runs": ["run-0"], "note": wrong}).status_code == 422
+
+
+def test_a_run_is_made_with_what_its_trainer_says_and_a_resume_changes_none_of_it(client):
+    body = {"project": "p", "started_at": 5.0, "attempt": 1, "writer": "w", "owner": "ada", "tags": ["sweep"]}
+    resumed = {**body, "attempt": 2, "owner": "eve", "tags": ["other"], "note": "no"}
+    for said in ({**body, "note": " as planned "}, resumed):
+        assert client.put("/api/v1/runs/told", json=said).status_code == 200
+    told = one(client, "told")
+    assert (told["owner"], told["tags"]) == ("ada", ["sweep"])
+    assert (told["note"], told["note_by"], told["note_at"]) == ("as planned", "ada", 5.0)
 
 
 def test_archived_runs_are_left_out_until_they_are_asked_for(three):

@@ -14,6 +14,7 @@ import {calm, follow} from "./live.js";
 import {Look, fromAddress, toAddress} from "./look.js";
 import {LookBar} from "./look-bar.js";
 import {preload} from "./plot.js";
+import {Note} from "./note.js";
 import {chip, state as showState} from "./run-row.js";
 import {SeriesList} from "./series-list.js";
 import {Strip} from "./strip.js";
@@ -50,6 +51,10 @@ export async function showRun(root, {signal, onLive, title}, id) {
   const alerts = new AlertList();
   const series = new SeriesList(id, signal, look);
   const about = new AboutRun();
+  const note = new Note(id, async () => {
+    run = await get(questions(id).run, signal);
+    note.show(run);
+  });
 
   fill(
     root,
@@ -70,6 +75,7 @@ export async function showRun(root, {signal, onLive, title}, id) {
     bar.element,
     families.element,
     series.element,
+    note.element,
     about.element,
   );
 
@@ -83,6 +89,7 @@ export async function showRun(root, {signal, onLive, title}, id) {
       run = fresh;
       showHead();
       about.show(run);
+      note.show(run);
     });
     const judgement = Promise.all([ask(addresses.verdict), ask(addresses.alerts), ask(addresses.incidents), head]).then(([judged, alerted, incidents]) => {
       showVerdict(judged, alerted);

@@ -84,7 +84,7 @@ export async function showRuns(root, {signal, onLive, title}) {
     body,
   );
   const controls = filters(view, choose);
-  const search = h("input", {type: "search", placeholder: "Search name, tag, owner, id", "aria-label": "Search runs", value: view.q, oninput: () => choose({q: search.value}, TYPED)});
+  const search = h("input", {type: "search", placeholder: "Search name, tag, owner, note, id", "aria-label": "Search runs", value: view.q, oninput: () => choose({q: search.value}, TYPED)});
   const count = h("p", {class: "count muted", role: "status"});
   const nothing = h("p", {class: "nothing muted", hidden: true}, "No run matches.");
   const news = h("button", {type: "button", class: "news", hidden: true, onclick: () => void toTop()});

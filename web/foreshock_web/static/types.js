@@ -14,6 +14,9 @@
  * @property {string} id
  * @property {string} project
  * @property {string} name
+ * @property {string | null} [note] of one run, not in lists
+ * @property {string | null} [note_by]
+ * @property {number | null} [note_at] seconds
  * @property {RunState} state
  * @property {number} created_at seconds
  * @property {number} updated_at seconds
@@ -91,7 +94,7 @@
 /** @typedef {{run: string, watched: number, fired_step: number | null, severity: string | null, series: string | null, level: number | null, share_of_baseline: number | null, critical_step: number | null, resolved_step: number | null, lead: number | null, places: number, summary: string, shown: {series: string, states: Stretch[], levels: Record<string, any>[]} | null}} TriedRun */
 
 /** A run as the list has it. @typedef {Run & {families: {family: string, state: Verdict}[], planned_steps: number | null, owner: string | null, tags: string[], archived: boolean, trashed_at: number | null}} ListedRun */
-/** @typedef {{archived?: boolean, trashed?: boolean, owner?: string, add_tags?: string[], remove_tags?: string[]}} ChangeOfRuns */
+/** @typedef {{archived?: boolean, trashed?: boolean, owner?: string, note?: string, add_tags?: string[], remove_tags?: string[]}} ChangeOfRuns */
 /** @typedef {{tags: {name: string, runs: number}[], owners: {name: string, runs: number}[]}} Words */
 /** @typedef {{differ: {name: string, values: (string | null)[]}[], same: number}} Differences */
 /** @typedef {{runs: ListedRun[], names: Record<string, string>, groups: {label: string, runs: string[]}[], config: Differences, environment: Differences, series: {key: string, statistic: string, family: string, unit: string, runs: number}[], rules: {rule: string, title: string, runs: number}[]}} Comparison */

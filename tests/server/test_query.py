@@ -51,6 +51,9 @@ def test_a_run_reads_as_the_page_expects_it(trainer, wire):
         "tags": [],
         "archived": False,
         "trashed_at": None,
+        "note": None,
+        "note_at": None,
+        "note_by": None,
         "lead": {
             "key": "policy_entropy",
             "statistic": "policy_entropy",
@@ -449,3 +452,11 @@ def test_a_firing_alert_shows_in_the_run_the_list_and_the_answer_to_a_block(clie
 )
 def test_overhead_is_our_share_of_the_training_threads(costs, percent):
     assert overhead_percent(costs) == percent
+
+
+def test_a_parameter_that_takes_one_value_is_not_given_two(client):
+    answer = client.get("/api/v1/runs?owner=ada&limit=3&owner=grace")
+    assert answer.status_code == 422
+    assert answer.json()["field"] == "owner"
+    assert answer.json()["detail"] == "owner is there 2 times; give it once."
+    assert client.get("/api/v1/runs?tag=a&tag=b&owner=ada").status_code == 200

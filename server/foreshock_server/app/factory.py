@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.concurrency import run_in_threadpool
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import BaseRoute
 
-from foreshock_server.app import answers, contract, health, page, unknown
+from foreshock_server.app import answers, contract, health, once, page, unknown
 from foreshock_server.app.backlog import Backlog
 from foreshock_server.app.edge import Edge
 from foreshock_server.app.readiness import Readiness, Waits
@@ -141,7 +141,8 @@ def create_app(settings: Settings, bus: Bus | None = None) -> FastAPI:
 def _routes() -> Sequence[BaseRoute]:
     """Every feature's. They know no application, and FastAPI takes long to make them: once for all applications of a process."""
     router = APIRouter(
-        generate_unique_id_function=lambda route: route.name  # operation ids that a generated client can use
+        dependencies=[Depends(once.said_once)],
+        generate_unique_id_function=lambda route: route.name,  # operation ids that a generated client can use
     )
     for feature in FEATURES:
         router.include_router(feature, prefix="/api/v1")

@@ -9,10 +9,10 @@ import math
 import pickle
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 import pytest
 import torch
+from tests.sdk.recorded import Recorded
 from tests.zoo import feedforward, recomputing, transformers
 from tests.zoo.models import MODELS, loss_of, seeded
 from torch import Tensor, nn
@@ -20,8 +20,6 @@ from torch.optim import optimizer as optimizer_module
 from torch.utils.checkpoint import checkpoint
 
 from foreshock.guard import faults
-from foreshock.measure.finish import StepRow
-from foreshock.measure.instruments import Instruments
 from foreshock.measure.shown import policy
 from foreshock.measure.site import Site
 from foreshock.measure.statistics import representation
@@ -29,27 +27,7 @@ from foreshock.measure.statistics import representation
 torch.set_num_threads(1)
 
 
-@dataclass
-class Recorded:
-    """Instruments with what they handed on."""
-
-    every: dict[str, int] = field(default_factory=lambda: {"activations": 1, "optimiser": 1})
-    rows: list[StepRow] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.instruments = Instruments(every=self.every, on_row=self.rows.append)
-        self._step = 0
-
-    def step(self) -> dict[str, float]:
-        """Close the step; what it recorded, by series key."""
-        first = len(self.rows)
-        self.instruments.step(self._step, 0.0)
-        self._step += 1
-        return {
-            spec.key: value
-            for row in self.rows[first:]
-            for spec, value in zip(row.frame.series, row.completed().tolist(), strict=True)
-        }
+DEFAULT = {"activations": 1, "optimiser": 1}
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +38,7 @@ def strict(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def recorded() -> Iterator[Recorded]:
-    made = Recorded()
+    made = Recorded(DEFAULT)
     yield made
     made.instruments.close(0)
 
@@ -115,7 +93,7 @@ def test_a_place_reads_what_the_module_returned(recorded: Recorded) -> None:
 
 
 def test_the_cadence_is_kept_and_the_first_step_is_recorded() -> None:
-    recorded = Recorded(every={"activations": 3, "optimiser": 100})
+    recorded = Recorded({"activations": 3, "optimiser": 100})
     model = seeded(feedforward.mlp)
     recorded.instruments.watch(model)
     steps = []
@@ -247,7 +225,7 @@ def test_sampling_rows_leaves_the_user_s_random_numbers_alone(recorded: Recorded
 
 def test_two_runs_sample_the_same_rows() -> None:
     def once() -> dict[str, float]:
-        recorded = Recorded()
+        recorded = Recorded(DEFAULT)
         model = seeded(feedforward.mlp).eval()
         recorded.instruments.watch(model)
         torch.manual_seed(torch.initial_seed() + 1)
@@ -324,7 +302,7 @@ def test_places_that_nothing_is_seen_of_are_named_after_two_steps(
 
 
 def test_places_of_a_slow_cadence_are_given_two_of_their_own_steps(caplog: pytest.LogCaptureFixture) -> None:
-    recorded = Recorded(every={"activations": 1, "units": 5})
+    recorded = Recorded({"activations": 1, "units": 5})
     watched = recorded.instruments.watch(seeded(lambda: transformers.NanoGPT(2)), families=["plasticity"])
     assert {row.kind for row in watched.rows} == {"units"}
     told = []
@@ -338,7 +316,7 @@ def test_places_of_a_slow_cadence_are_given_two_of_their_own_steps(caplog: pytes
 
 
 def test_places_that_nothing_was_to_be_measured_of_are_not_missed(caplog: pytest.LogCaptureFixture) -> None:
-    recorded = Recorded()
+    recorded = Recorded(DEFAULT)
     recorded.instruments.watch(seeded(lambda: transformers.NanoGPT(2)), families=["representation"])
     recorded.instruments.pause()
     with caplog.at_level(logging.WARNING, logger="foreshock"):
@@ -496,7 +474,7 @@ def traces(model: nn.Module) -> list[object]:
 
 
 def test_close_leaves_no_hook_no_attribute_and_no_buffer() -> None:
-    recorded = Recorded()
+    recorded = Recorded(DEFAULT)
     model = seeded(transformers.NanoGPT)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     before = (traces(model), list(model.state_dict()), len(optimizer._optimizer_step_pre_hooks))

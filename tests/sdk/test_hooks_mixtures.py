@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tests.sdk import recorded
 from tests.zoo import feedforward, mixtures, transformers
 from tests.zoo.mixtures import CODES, EXPERTS, VQVAE, WIDTH, Mixture, SparseBlock
 from torch import Tensor, nn
@@ -18,8 +19,6 @@ from torch.nn import functional as F  # noqa: N812 (the field's own name)
 from torch.utils.checkpoint import checkpoint
 
 from foreshock.config import EVERY
-from foreshock.measure.finish import StepRow
-from foreshock.measure.instruments import Instruments
 from foreshock.measure.probes import codebooks, routers
 from foreshock.measure.probes.subject import Subject
 from foreshock.measure.statistics import codebook, experts
@@ -28,25 +27,12 @@ torch.set_num_threads(1)
 ALONE = {**dict.fromkeys(EVERY, 0), "router": 1, "codes": 1}  # nothing but routers and codebooks
 
 
-class Recorded:
-    """Instruments with what they handed on."""
+class Recorded(recorded.Recorded):
+    """A model of which nothing but routers and codebooks is watched."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.rows: list[StepRow] = []
-        self.instruments = Instruments(every=ALONE, on_row=self.rows.append)
+        super().__init__(ALONE)
         self.instruments.watch(model)
-        self._step = 0
-
-    def step(self) -> dict[str, float]:
-        """Close the step; what it recorded, by series key."""
-        first = len(self.rows)
-        self.instruments.step(self._step, 0.0)
-        self._step += 1
-        return {
-            spec.key: value
-            for row in self.rows[first:]
-            for spec, value in zip(row.frame.series, row.completed().tolist(), strict=True)
-        }
 
 
 def seeded(make: Callable[[], nn.Module]) -> nn.Module:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from . import sketch
+from .rows import TINY
 
 YIELDS = ("adam_rms", "adam_spike_share", "adam_epsilon_share", "gradient_momentum_cosine")
 SPIKE = 5000.0  # g²/v
@@ -37,7 +38,7 @@ def measure(
     known_GS = second_GS / (1.0 - decayed)
     updated_GS = (beta * second_GS + (1.0 - beta) * square_GS) / (1.0 - decayed * beta)
     floor = epsilon**2
-    mean_G = (square_GS / updated_GS.clamp_min(max(floor, 1e-38))).sum(1) / by.taken
+    mean_G = (square_GS / updated_GS.clamp_min(max(floor, TINY))).sum(1) / by.taken
     spikes_G = ((square_GS > SPIKE * known_GS) & (second_GS > 0)).sum(1) / by.taken
     padding_G = gradient_GS.shape[1] - by.taken
     quiet_G = ((known_GS < NEAR_EPSILON**2 * floor).sum(1) - padding_G) / by.taken

@@ -47,6 +47,17 @@ def test_every_reading_is_found_again(opened: TestClient, kind: str) -> None:
     assert found(opened) == json.loads((HERE / "series.json").read_text())
 
 
+@pytest.mark.parametrize("kind", ["msgpack", "json"])
+def test_how_several_ranks_become_one_is_kept(opened: TestClient, kind: str) -> None:
+    send(opened, kind)
+    frames = json.loads((HERE / "block-5-layouts.json").read_text())["frames"]
+    told = {one["key"]: one["about"]["layout"] for frame in frames for one in frame["series"]}
+    kept = {one["key"]: one["about"].get("layout") for one in opened.get(f"{RUN}/series").json()["series"]}
+    assert len(told) == 3
+    assert {key: kept[key] for key in told} == told
+    assert not any(layout for key, layout in kept.items() if key not in told)
+
+
 def test_what_the_opening_says_is_kept(opened: TestClient) -> None:
     run, told = opened.get(RUN).json(), json.loads((HERE / "open.json").read_text())
     assert {name: run[name] for name in ("project", "name", "config")} == {

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from foreshock.measure.layout import Layout, laid
 from foreshock.record.wire import (
     FrameNumbers,
     Rows,
@@ -60,6 +61,19 @@ VECTORS = FrameSpec(
         ),
     )
 )
+# What ranks say who share a layer: the second one's shard of its columns, and what each of them has whole.
+SHARES = SeriesSpec(
+    "zero_activation_share", "units", "", "mlp.0", low=0.0, high=1.0, merge="mean", weight="unit_samples"
+)
+LAYOUTS = FrameSpec(
+    (
+        *laid(
+            [SHARES, SeriesSpec("effective_rank", "representation", "", "mlp.0", merge="mean")],
+            Layout("columns", part=2, shard=1, shards=4, width=16),
+        ),
+        *laid([SeriesSpec("n_eff", "representation", "", "norm", merge="sum")], Layout("replicated", part=2)),
+    )
+)
 LOST = {"recorder behind": 3, "spool full": 4}
 COST = {"steps": 3.0, "wall_seconds": 0.75, "training_seconds": 0.0015, "background_seconds": 0.01}
 
@@ -70,6 +84,7 @@ def blocks() -> dict[str, dict[str, Any]]:
     (device,), _ = numbers.of(DEVICE)
     (host,), _ = numbers.of(HOST)
     (vectors,), _ = numbers.of(VECTORS)
+    (layouts,), _ = numbers.of(LAYOUTS)
     steps = np.array([10, 11, 11], np.int64)
     times = 1_792_000_000.0 + np.array([0.0, 0.25, 0.5])
     measured = np.array([[0.82, 12.5, 0], [math.nan, math.inf, 1], [0.31, 0.0, 2]], np.float32)
@@ -79,6 +94,7 @@ def blocks() -> dict[str, dict[str, Any]]:
         [[0.5, 0.25, 0.25, 0, 7, 9], [1, 0, 0, 2, math.nan, 1], [0.5, 0.5, 0, 1, math.inf, 0]], np.float32
     )
     load_absent = np.array([[False] * 6, [False] * 4 + [True] * 2, [True] * 3 + [False] * 3])
+    parts = np.array([[0.25, 3.5, 96], [0.5, math.nan, 96], [0.75, 1, 0]], np.float32)
     later = {"attempt": 2, "writer": "r0-5f3c2a", "lost": LOST, "cost": COST}
     return {
         "block-1-first": {
@@ -106,13 +122,19 @@ def blocks() -> dict[str, dict[str, Any]]:
             "frames": [vectors.on_wire()],
             "rows": [Rows(3, steps + 4, times + 2, loads, load_absent)],
         },
+        "block-5-layouts": {
+            **later,
+            "seq": 5,
+            "frames": [layouts.on_wire()],
+            "rows": [Rows(4, steps + 6, times + 3, parts)],
+        },
     }
 
 
 def series_after_all_blocks() -> dict[str, dict[str, Any]]:
     """What a reader must find: key -> steps, times and values in order of arrival."""
     found: dict[str, dict[str, Any]] = {}
-    specs = {1: DEVICE.series, 2: HOST.series}
+    specs = {1: DEVICE.series, 2: HOST.series, 4: LAYOUTS.series}
     for block in blocks().values():
         for rows in block["rows"]:
             of_vectors = [("expert_load{place=moe.0}", 0, 3), ("reward_histogram", 4, 6)]

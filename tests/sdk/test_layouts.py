@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from tests.zoo.sharding import Replicate, Shard, interleaved
 from torch import Tensor, nn
-from torch.distributed.tensor import Replicate, Shard
-from torch.distributed.tensor.placement_types import _StridedShard
 
 import foreshock
 from foreshock.measure.finish import StepRow
@@ -219,7 +218,7 @@ def test_parameters_on_several_meshes_count_their_copies() -> None:
         parameter([Shard(0), Shard(1)], grid),
         parameter([Shard(0)], dp),  # a norm: over dp alone
         parameter([Shard(0), Replicate()], grid),
-        parameter([_StridedShard(0, split_factor=2), Shard(0)], grid),  # columns, and FSDP2 over them
+        parameter([interleaved(0, 2), Shard(0)], grid),  # columns, and FSDP2 over them
         parameter(None, None),
     ])  # fmt: skip
     assert both.copies == (1, 2, 2, 1, 4)

@@ -38,7 +38,10 @@ def batch(sequences: int = 16, length: int = 12, seed: int = 0) -> Given:
     for name, width in (("old", 0.4), ("ref", 0.3), ("rollout", 0.5)):
         given[f"{name}_logprobs"] = taken + width * torch.randn(len(taken), generator=g)
     given["outcome"] = given["correct"]
-    given["groups"] = torch.tensor([5, -3, 10**12])[torch.randint(0, 3, (sequences,), generator=g)]
+    mixed = (
+        7 * torch.arange(sequences) % sequences
+    )  # not drawn: each torch draws its own, and one group is to have eight
+    given["groups"] = torch.tensor([5, -3, 10**12])[(mixed > 9).long() + (mixed > 12)]
     given["answers"] = torch.tensor([7, -(10**15), 0])[torch.randint(0, 3, (sequences,), generator=g)]
     return given
 

@@ -11,6 +11,7 @@ import time
 
 import torch
 import torch.distributed as dist
+from tests.zoo import sharding
 from torch import Tensor, nn
 
 import foreshock
@@ -55,8 +56,7 @@ def wrapped(kind: str, model: Policy, world: int) -> nn.Module:
     if kind == "ddp":
         return nn.parallel.DistributedDataParallel(model)
     if kind == "fsdp2":
-        from torch.distributed.fsdp import fully_shard
-
+        fully_shard = sharding.fully_shard()
         mesh = dist.device_mesh.init_device_mesh("cpu", (world,))
         for part in (*model.layers, model.head, model):
             fully_shard(part, mesh=mesh)

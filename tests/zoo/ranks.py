@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from tests.zoo import sharding
+from tests.zoo.sharding import CommDebugMode, DTensor, Replicate, Shard
 from torch import Tensor, nn
 
 from foreshock.config import EVERY
@@ -87,7 +88,6 @@ def wrapped(kind: str, model: Net) -> nn.Module:
 
 def split(kind: str, model: Net, mesh: Any) -> nn.Module:
     """The two matrices of each block over the ranks; of a sequence also the rows between them."""
-    from torch.distributed._tensor import Replicate, Shard
     from torch.distributed.tensor import parallel as tp
 
     plan: dict[str, Any] = {"mlp.0": tp.ColwiseParallel(), "mlp.2": tp.RowwiseParallel()}
@@ -113,15 +113,11 @@ def communicating(kind: str) -> Any:
     """Counts the collectives of distributed tensors within, in eager code."""
     if kind not in ("tp", "tp sequence"):
         return contextlib.nullcontext()
-    from torch.distributed.tensor.debug import CommDebugMode
-
     return CommDebugMode()
 
 
 def gathering(counted: list[int]) -> Callable[[], None]:
     """Count in ``counted`` how often a sharded tensor is gathered, until the function that is returned is called."""
-    from torch.distributed._tensor import DTensor
-
     real = DTensor.full_tensor
 
     def full_tensor(tensor: Any, **more: Any) -> Tensor:

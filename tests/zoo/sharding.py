@@ -1,4 +1,7 @@
-"""FSDP2 on the CPU, also where torch's own wants CUDA: there its Python runs as it is, over streams and a collective that stand in."""
+"""Distributed tensors and FSDP2 as each torch has them: under either of their names, and on the CPU also where FSDP2 wants CUDA.
+
+There its Python runs as it is, over streams and a collective that stand in.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,23 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+try:
+    from torch.distributed.tensor import DTensor, Replicate, Shard, placement_types
+    from torch.distributed.tensor.debug import CommDebugMode
+except ImportError:  # before torch 2.5
+    from torch.distributed._tensor import DTensor, Replicate, Shard, placement_types  # type: ignore[no-redef]
+    from torch.distributed._tensor.debug import CommDebugMode  # type: ignore[no-redef]
+
+__all__ = ["CommDebugMode", "DTensor", "Replicate", "Shard", "fully_shard", "interleaved"]
+
+
+def interleaved(dim: int, parts: int) -> Any:
+    """The placement of what FSDP2 shards along a dimension that is split into so many parts already."""
+    strided = getattr(placement_types, "_StridedShard", None)
+    return (
+        Shard(dim) if strided is None else strided(dim, split_factor=parts)
+    )  # before torch 2.5 like any other
 
 
 def fully_shard() -> Any:

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from tests.zoo.sharding import Replicate, Shard, fully_shard
 from torch import Tensor, nn
-from torch.distributed.tensor import Replicate, Shard
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
     PrepareModuleInput,
@@ -140,10 +140,9 @@ def main(kind: str, rank: int, world: int, store: str, url: str, spool: str) -> 
         model, include=["blocks.*", "blocks.*.mlp.*", "blocks.*.attn", "blocks.*.norm1", "norm"], quiet=True
     )
     if kind == "fsdp2-tp" and mesh is not None:
-        from torch.distributed.fsdp import fully_shard
-
+        shard = fully_shard()
         for part in (*model.blocks, model):
-            fully_shard(part, mesh=mesh["dp"])
+            shard(part, mesh=mesh["dp"])
         each = SEQUENCES // mesh["dp"].size()
         share = slice(mesh["dp"].get_local_rank() * each, (mesh["dp"].get_local_rank() + 1) * each)
     optimizer = torch.optim.SGD(model.parameters(), 0.3)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from foreshock.guard import say_once
 
 from .layout import WORDS, Layout, Word
-from .placements import layout_of, partial, placed, remembered, tensor_parallel
+from .placements import layout_of, measurable_in_graphs, partial, placed, remembered, tensor_parallel
 from .probes.choose import matches
 from .transfer import local
 
@@ -77,12 +77,21 @@ class Layouts:
     def __init__(self, rank: int) -> None:
         self.rank = rank
         self.group: tuple[int, ...] | None = None  # the ranks that share this one's rows
+        self.in_graphs = True  # compiled code may be measured
         self._declared: list[Declared] = []
 
     def add(self, model: nn.Module, prefix: str, patterns: Sequence[Declared]) -> None:
         """A model that is watched from now on; its places begin with ``prefix``."""
         if self.group is None:
             self.group = tensor_parallel(model)
+            if self.group is not None and not measurable_in_graphs():
+                self.in_graphs = False
+                say_once(
+                    "compiled parts",
+                    "with torch %s layers that are split over ranks are not measured where they are compiled, and nor is"
+                    " compiled attention; torch 2.5 or newer can",
+                    torch.__version__,
+                )
         for one in patterns:
             ranks = one.ranks or self.group or _everyone()
             if one.word != "rows" and self.rank not in ranks:

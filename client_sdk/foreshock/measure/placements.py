@@ -5,6 +5,7 @@ Nothing here communicates: placements and meshes are read, never tensors.
 
 from __future__ import annotations
 
+import importlib.util
 from collections import deque
 from collections.abc import Iterable, Sequence
 from math import prod
@@ -122,6 +123,15 @@ def tensor_parallel(model: nn.Module) -> tuple[int, ...] | None:
         if len(ranks) > 1:
             return tuple(ranks)
     return None
+
+
+def measurable_in_graphs() -> bool:
+    """True where compiled code over distributed tensors may be measured.
+
+    In torch 2.4, which has them under another name, what is written within such a graph becomes a result of it: the next
+    backward pass would run into that graph again, and fail.
+    """
+    return importlib.util.find_spec("torch.distributed.tensor.placement_types") is not None
 
 
 def splits_heads(module: nn.Module, group: Sequence[int]) -> bool:

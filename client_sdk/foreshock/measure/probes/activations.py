@@ -40,7 +40,7 @@ class Hook:
             if is_exporting():
                 return
             xs, trained = self.pick(module, args, output)
-            if xs:
+            if xs and (site.layouts is None or site.layouts.in_graphs):
                 observe([local_in_graph(x.detach()) for x in xs], site.row, site.ticket, trained)
             return
         if site.lets_pass():

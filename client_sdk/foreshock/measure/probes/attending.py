@@ -22,6 +22,7 @@ from torch.utils.hooks import RemovableHandle
 
 from foreshock.guard import guard
 
+from . import attention_calls
 from .attention_calls import Gate, Watcher, attend, chain, gates, looked_at, watchers
 from .exporting import is_exporting
 
@@ -127,7 +128,7 @@ def _for_fused(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def stand_in(*args: Any, **kwargs: Any) -> Tensor:
         out = original(*args, **kwargs)
         if torch.compiler.is_compiling():  # no guard: a compiler traces this once, and the op guards itself
-            if not is_exporting():
+            if attention_calls.in_graphs and not is_exporting():
                 _fused(*args, **kwargs)
         elif looked_at():
             with guard("watching attention"):

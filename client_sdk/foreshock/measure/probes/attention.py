@@ -63,6 +63,8 @@ def _attach(
     module: nn.Module, place: str, seen: Way, heads: int, device: torch.device, sites: Sites
 ) -> Attached:
     group = sites.layouts.group
+    if not sites.layouts.in_graphs:
+        attention_calls.leave_graphs()
     layer = Layer(place, heads, device, sites, split=group is not None and splits_heads(module, group))
     watching = attending.Watching(module, sites, layer, softmax=seen.softmax)
     if not seen.fused:  # compiled code does not show a softmax: its silence would mean nothing

@@ -57,6 +57,7 @@ class Watcher(Protocol):
 watchers: weakref.WeakKeyDictionary[nn.Module, list[Watcher]] = weakref.WeakKeyDictionary()
 gates: Counter[Gate] = Counter()
 chain = torch.zeros(1, device="cpu")  # what the ops change
+in_graphs = True  # False: compiled code passes unseen
 entered = threading.local()  # .modules: ids, in compiled code that this thread runs; eager code empties it
 _CALLS = (nn.Module._call_impl.__code__, nn.Module._wrapped_call_impl.__code__)
 
@@ -66,6 +67,12 @@ def _open() -> bool:
     if torch._C._current_graph_task_id() != -1:
         return False
     return any(gate.awaits("attention") for gate in list(gates))
+
+
+def leave_graphs() -> None:
+    """Let compiled code pass unseen from now on."""
+    global in_graphs
+    in_graphs = False
 
 
 def looked_at() -> bool:
@@ -92,7 +99,7 @@ class Before:
         self.ticket = ticket
 
     def __call__(self, module: nn.Module, args: Any) -> None:
-        if torch.compiler.is_compiling() and not is_exporting():
+        if in_graphs and torch.compiler.is_compiling() and not is_exporting():
             enter(self.ticket, chain)
 
     def __reduce__(self) -> tuple[type[Silent], tuple[()]]:
@@ -103,7 +110,7 @@ class After:
     """The hook at its end."""
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        if torch.compiler.is_compiling() and not is_exporting():
+        if in_graphs and torch.compiler.is_compiling() and not is_exporting():
             leave(chain)
 
     def __reduce__(self) -> tuple[type[Silent], tuple[()]]:

@@ -77,8 +77,8 @@ def quantities(
     reward_B = entries.get("reward")
     if reward_B is not None and high is not None:
         apart_B = reward_B - reward_B.take(leader_B)
-        rows |= {"top": (reward_B >= high).double(), "apart": apart_B, "differing": apart_B * apart_B}
-    rows |= {name: entries[name] for name in ("correct",) if name in entries}
+        rows.update({"top": (reward_B >= high).double(), "apart": apart_B, "differing": apart_B * apart_B})
+    rows.update({name: entries[name] for name in ("correct",) if name in entries})
     stacked_KB = torch.stack(list(rows.values()))
     empty_KB = torch.zeros_like(stacked_KB)
     summed_KB = empty_KB.index_add(1, leader_B, stacked_KB)
@@ -94,13 +94,15 @@ def quantities(
         found["spread"] = torch.addcmul(square_B, mean_B, mean_B, value=-1.0).clamp_min_(0.0).sqrt_()
         ordered_B = given["ordered"].take(group_B.take(given["rising"]).sort(stable=True).indices)
         at_LB = _quantiles(ordered_B, place_B, members_B, levels_L)
-        found |= {f"at_{percent}": at_B for percent, at_B in zip(PERCENTILES, at_LB.unbind(0), strict=True)}
+        found.update(
+            {f"at_{percent}": at_B for percent, at_B in zip(PERCENTILES, at_LB.unbind(0), strict=True)}
+        )
     if entries:
         solved_B = found["solved"] = found["correct" if "correct" in found else "top"]
         names = (f"pass_{k}" for k in samples(group if isinstance(group, int) else None))
-        found |= dict(zip(names, _passes(members_B, solved_B, samples_P).unbind(0), strict=True))
+        found.update(dict(zip(names, _passes(members_B, solved_B, samples_P).unbind(0), strict=True)))
     if "answer" in given:
-        found |= _answers(given["answer"], group_B, leader_B, members_B)
+        found.update(_answers(given["answer"], group_B, leader_B, members_B))
     return found
 
 

@@ -61,6 +61,7 @@ class Plan:
     extremes: tuple[str, ...]
     series: tuple[SeriesSpec, ...]
     constants: Mapping[str, Constant] = field(repr=False)  # to be on the device, by these names
+    counts: tuple[int, ...]  # which cells are the number of tokens measured and, where given, of rewards
 
 
 def plan(inputs: Inputs) -> Plan:
@@ -87,7 +88,8 @@ def plan(inputs: Inputs) -> Plan:
         "one": ((1.0,), (1,), torch.float64),
     }
     moved = STATISTICS["entropy_change_measured"].series()
-    return Plan(inputs, layout, extremes, (*layout.series, moved), constants)
+    counted = tuple(layout.where[one] for one in (MEASURED, REWARDS) if one in layout.where)
+    return Plan(inputs, layout, extremes, (*layout.series, moved), constants, counted)
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ def _sequences(
         found["answer"] = given["answers"]
     high = None
     if "rewards" in given:
-        found |= groups.rewards(given["rewards"].double())
+        found.update(groups.rewards(given["rewards"].double()))
         if batch.grouped:
             high = groups.middle(found["ordered"])
     found["asked"] = torch.ones_like(next(iter(found.values())), dtype=torch.float64)
@@ -189,7 +191,7 @@ def _sequences(
         group = given["groups"] if batch.group is None else batch.group
         levels = constants["levels"]
         levels = levels.narrow(0, len(tokens.PERCENTILES), len(levels) - len(tokens.PERCENTILES))
-        found |= groups.quantities(found, group, high, constants["samples"], levels)
+        found.update(groups.quantities(found, group, high, constants["samples"], levels))
     return found
 
 
@@ -199,11 +201,11 @@ def _quantiles(
     """Quantiles of the entropies, and of the rewards where given, linear between ranks; NaN of none."""
     asked_N, entropy_N = found[TOKENS]["asked"], found[TOKENS]["entropy"]
     ordered_N = entropy_N.masked_fill(asked_N == 0, math.nan).sort().values
-    count = sums_C.select(0, plan.layout.where[MEASURED])
+    count = sums_C.select(0, plan.counts[0])
     if not plan.inputs.batch.has("rewards"):
         rank_K = constants["levels"] * (count - 1.0)
         return masked.between(ordered_N.take(masked.neighbours(rank_K)), rank_K)
-    both_2 = torch.stack([count, sums_C.select(0, plan.layout.where[REWARDS])])
+    both_2 = torch.stack([count, sums_C.select(0, plan.counts[1])])
     rank_K = constants["levels"] * (both_2.take(constants["of"]) - 1.0)
     places_2K, first = masked.neighbours(rank_K), len(tokens.PERCENTILES)
     of_entropies, of_rewards = (

@@ -66,7 +66,7 @@ class Batch:
 
     def has(self, *names: str) -> bool:
         """Whether all of these are given."""
-        return self.names.issuperset(names)
+        return all(name in self.names for name in names)
 
     @cached_property
     def taken(self) -> bool:

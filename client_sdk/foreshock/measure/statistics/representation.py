@@ -6,12 +6,12 @@ Shape suffixes: N rows, S sampled rows, D width.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from foreshock.measure.problems.gram import HISTOGRAM, READINGS
+from foreshock.measure.problems.gram import HISTOGRAM, READINGS, Gram
 from foreshock.series import SeriesSpec
 
 from . import classes, embedding, masked, picking, spectrum
@@ -84,7 +84,9 @@ def drawn(given: Mapping[str, Tensor], rows_at_most: int = ROWS) -> Sample:
 
 def to_finish(product: Product, place: str, *, wide: bool, histogram: bool = False) -> Part:
     """The Gram matrix as a problem for the host."""
-    problem = replace(product.problem, histogram=histogram)
+    posed = product.problem
+    # Not by `replace`, into which the compiler of torch 2.4 does not look.
+    problem = Gram(posed.rows, posed.width, posed.centred, posed.rounding, histogram)
     return Part(
         "spectrum with histogram" if histogram else "spectrum",
         problem,

@@ -47,7 +47,7 @@ def quantities(given: Mapping[str, Tensor], scanned_FN: Tensor) -> dict[str, Ten
             least_N = found["change"] = pull_N * given["advantages"]
         probe_N = least_N if probe_N is None else probe_N + least_N
         if apart_KN is not None:
-            found |= _divergences(apart_KN, names)
+            found.update(_divergences(apart_KN, names))
             probe_N = probe_N + apart_KN.sum(0)
     elif "advantages" in given:
         probe_N = given["advantages"] + (entropy_N if probe_N is None else probe_N)
@@ -80,7 +80,7 @@ def _divergences(apart_KN: Tensor, names: list[str]) -> dict[str, Tensor]:
     """k1 and k3 of each; the importance ratio to the old policy, and the distance of the rollout."""
     k3_KN = apart_KN.neg().expm1_().add_(apart_KN)
     found = {f"{name}_k1": k1_N for name, k1_N in zip(names, apart_KN.unbind(0), strict=True)}
-    found |= {f"{name}_k3": k3_N for name, k3_N in zip(names, k3_KN.unbind(0), strict=True)}
+    found.update({f"{name}_k3": k3_N for name, k3_N in zip(names, k3_KN.unbind(0), strict=True)})
     if "old" in names:
         found["ratio"] = found["old_k1"].exp()
     if "ref" in names:

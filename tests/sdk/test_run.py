@@ -485,6 +485,21 @@ run.finish()
     assert len({block["writer"] for block in server.memory.blocks}) == 1
 
 
+def test_a_connection_imports_nothing(server: Any) -> None:
+    """Or a child forked meanwhile would wait for ever for the lock of that module."""
+    code = """
+import sys, foreshock
+run = foreshock.init(run="alone")
+loaded = set(sys.modules)
+run.log(loss=1.0); run.step(); run.finish()
+print(sorted(set(sys.modules) - loaded))
+"""
+    done = script(code, {"FORESHOCK_URL": server.url})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+    assert len(server.memory.columns("loss", "alone").values) == 1
+
+
 def test_a_child_can_begin_a_run_of_its_own(server: Any) -> None:
     code = """
 import os, foreshock

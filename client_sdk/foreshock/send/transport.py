@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import encodings.idna  # noqa: F401 (a sender would import it when it first connects; who forks then has its lock held for ever)
 import gzip
 import http.client
 import io

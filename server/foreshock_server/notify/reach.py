@@ -110,7 +110,15 @@ class Watchdog:
 
     def sentence(self, error: Exception | None, host: str | None) -> str:
         """What went wrong, with the host and without the path, which may be a secret."""
-        if self.barked or error is None or isinstance(error, TimeoutError):
+        behind = (
+            None if error is None else error.__context__
+        )  # smtplib tells of a timeout as of a lost connection
+        if (
+            self.barked
+            or error is None
+            or isinstance(error, TimeoutError)
+            or isinstance(behind, TimeoutError)
+        ):
             return f"{host} did not answer within {self.deadline:g} s"
         return f"{host}: {str(error) or type(error).__name__}"
 

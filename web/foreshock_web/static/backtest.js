@@ -15,7 +15,7 @@ const POINTS = 600; // of a chart
 const AT_A_TIME = 4; // series that are fetched at once
 
 /**
- * @param {{signal: AbortSignal, draft: () => {text: string, rule: Rule | null}, apply: ((levels: Record<string, number>) => Promise<void>) | null}} options
+ * @param {{signal: AbortSignal, draft: () => Promise<{text: string, rule: Rule | null}>, apply: ((levels: Record<string, number>) => Promise<void>) | null}} options
  */
 export function backtest({signal, draft, apply}) {
   const picker = runPicker(signal, stale);
@@ -49,14 +49,14 @@ export function backtest({signal, draft, apply}) {
   }
 
   /** The draft's text, or a sentence that says why it cannot be tried. */
-  function text() {
-    const {text: written, rule} = draft();
+  async function text() {
+    const {text: written, rule} = await draft();
     if (rule === null) say(problem, "The rule has problems: they are listed under its text. Mend them first.");
     return rule === null ? null : {written, rule};
   }
 
   const run = () => busy(tryIt, async () => {
-    const now = text();
+    const now = await text();
     if (now === null) return;
     if (picker.chosen.length === 0) {
       say(problem, "Choose runs first.");
@@ -96,7 +96,7 @@ export function backtest({signal, draft, apply}) {
   });
 
   const suggest = () => busy(suggestIt, async () => {
-    const now = text();
+    const now = await text();
     if (now === null) return;
     const healthy = picker.chosen.filter((one) => one.healthy).map((one) => one.run);
     const share = Number(rate.value.replace(",", ".").replace("%", "")) / 100;

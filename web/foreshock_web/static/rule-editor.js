@@ -82,6 +82,7 @@ async function editor(root, context, begun) {
   const readOnly = origin !== null || gone;
   /** @type {Rule | null} */
   let rule = null;
+  let read = ""; // the text that `rule` is of
   let asked = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
@@ -98,7 +99,7 @@ async function editor(root, context, begun) {
 
   const form = ruleForm({set, fixedId: own !== null, statistics: statistics.map((/** @type {{statistic: string}} */ one) => one.statistic)});
   const tests = ruleTests({text: begun.tests, editable: !readOnly, changed: touched});
-  const trial = backtest({signal, draft: () => ({text: source.value, rule}), apply: readOnly ? null : applyLevels});
+  const trial = backtest({signal, draft: current, apply: readOnly ? null : applyLevels});
 
   const project = h("select", {id: "rule-project", disabled: session.project !== null && session.project !== undefined}, h("option", {value: ""}, "all projects"), names(projects, own?.project ?? null).map((name) => h("option", {value: name}, name)));
   project.value = own?.project ?? session.project ?? "";
@@ -138,6 +139,15 @@ async function editor(root, context, begun) {
     source.scrollIntoView({block: "nearest"});
   }
 
+  /** What is written now, and the rule that it is: read anew where the last look is older. */
+  async function current() {
+    if (source.value !== read) {
+      clearTimeout(timer);
+      await check();
+    }
+    return {text: source.value, rule};
+  }
+
   async function check() {
     const mine = (asked += 1);
     const draft = {text: source.value, tests: tests.text, rule: own?.rule ?? (origin === null ? null : wholeId(source.value)), run: begun.run};
@@ -146,6 +156,7 @@ async function editor(root, context, begun) {
       const found = await post("/rules/check", draft);
       if (mine !== asked || signal.aborted) return;
       rule = found.rule;
+      read = draft.text;
       fill(problems, found.problems.map(problem));
       say(words, found.says === null ? "" : found.says.map((line) => line.trim()).join(". "));
       say(about, found.series === null ? "" : `In this run it is about ${plural(found.series.count, "series", "series")}${found.series.count > 0 && found.series.count < 4 ? `: ${found.series.keys.join(", ")}` : ""}.`);
